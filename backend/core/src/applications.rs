@@ -1,0 +1,154 @@
+//! Applications: create, rename, read.
+
+use chat_wire::applications::Application;
+use chat_wire::ids::AppToken;
+use chat_wire::time::Timestamp;
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::accept::detached;
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::event::{ApplicationCreated, ApplicationRenamed, Event};
+use crate::key::StoredKey;
+use crate::limits;
+use crate::port::counters::{Counter, Opened};
+use crate::port::signals::Subject;
+use crate::port::store::{ApplicationRow, Presence};
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read<T> {
+    /// It is stored.
+    Stored(T),
+    /// It was handed out and is not stored yet: ask again soon.
+    Pending,
+}
+
+impl Backend {
+    /// Creates an application; durable when this returns.
+    ///
+    /// # Errors
+    /// See [`Error`]; no event was appended unless it is [`Error::NotAcknowledged`].
+    pub async fn create_application(
+        &self,
+        name: String,
+        key: Option<StoredKey>,
+    ) -> Result<AppToken, Error> {
+        limits::name(&name)?;
+        let backend = self.clone();
+        detached(async move { backend.accept_application(name, key).await }).await
+    }
+
+    async fn accept_application(
+        &self,
+        name: String,
+        key: Option<StoredKey>,
+    ) -> Result<AppToken, Error> {
+        let taken_at = Instant::now();
+        let new = AppToken::from_bytes(*Uuid::new_v4().as_bytes());
+        let mut keyed = key.map(|key| self.keyed(key, Uuid::now_v7()));
+        let uid = keyed.map_or_else(Uuid::now_v7, |keyed| keyed.uid);
+        let (token, uid, generation) = loop {
+            match self.ports().counters.open(new, keyed).await? {
+                Opened::Granted { generation } => break (new, uid, generation),
+                Opened::Resume {
+                    token,
+                    uid,
+                    generation,
+                } => break (token, uid, generation),
+                Opened::Repeat(token) => return Ok(token),
+                Opened::InFlight => return Err(Error::KeyInFlight),
+                Opened::OtherBody => return Err(Error::KeyReused),
+                Opened::AskStore => match &mut keyed {
+                    Some(keyed) if !keyed.absent_in_store => {
+                        if let Some(row) = self.stored_key(keyed.key).await? {
+                            return Ok(row.token);
+                        }
+                        keyed.absent_in_store = true;
+                    }
+                    _ => return Err(Error::Fenced),
+                },
+            }
+        };
+        let event = Event::ApplicationCreated(ApplicationCreated {
+            application_token: token,
+            name,
+            created_at: Timestamp::now(),
+            generation,
+            key,
+        });
+        self.append(&event, uid, taken_at).await?;
+        self.acknowledge(token, key).await;
+        Ok(token)
+    }
+
+    /// Renames an application; durable when this returns.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rename_application(&self, token: AppToken, name: String) -> Result<(), Error> {
+        limits::name(&name)?;
+        self.last(Counter::Chats(token)).await?;
+        let event = Event::ApplicationRenamed(ApplicationRenamed {
+            application_token: token,
+            name,
+            at: Timestamp::now(),
+        });
+        let backend = self.clone();
+        detached(async move { backend.append(&event, Uuid::now_v7(), Instant::now()).await }).await
+    }
+
+    /// Reads an application.
+    ///
+    /// # Errors
+    /// [`Error::UnknownApplication`], or those of the ports.
+    pub async fn application(&self, token: AppToken) -> Result<Read<Application>, Error> {
+        match self.ports().store.application(token).await? {
+            Some(row) if row.presence == Presence::Live => Ok(Read::Stored(shown(row))),
+            Some(_) => Ok(Read::Pending),
+            None => {
+                self.last(Counter::Chats(token)).await?;
+                Ok(Read::Pending)
+            }
+        }
+    }
+
+    /// Applications in order of token, above `after`: for operators alone.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn applications(
+        &self,
+        after: Option<AppToken>,
+        limit: u32,
+    ) -> Result<Vec<Application>, Error> {
+        let rows = self.ports().store.applications(after, limit).await?;
+        Ok(rows.into_iter().map(shown).collect())
+    }
+
+    /// Waits until an application is stored; false when the time is over.
+    ///
+    /// # Errors
+    /// Those of the ports.
+    pub async fn wait_application(&self, token: AppToken, limit: Duration) -> Result<bool, Error> {
+        let found = self
+            .wait_until(Subject::Application(token), limit, || async move {
+                let row = self.ports().store.application(token).await?;
+                Ok(row.filter(|row| row.presence == Presence::Live))
+            })
+            .await?;
+        Ok(found.is_some())
+    }
+}
+
+fn shown(row: ApplicationRow) -> Application {
+    Application {
+        token: row.token,
+        name: row.name,
+        chats_count: row.chats_count,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}

@@ -1,0 +1,117 @@
+//! Applying `chat.created`.
+
+use std::collections::BTreeMap;
+
+use crate::apply::{Applications, Change, Decoded, Report};
+use crate::event::{ChatCreated, Event};
+use crate::port::signals::Subject;
+use crate::port::store::{ChatKey, ChatRow, Error, KeyRow, Presence, Transaction, Writes};
+
+pub(super) async fn apply(
+    tx: &mut dyn Transaction,
+    records: &[&Decoded],
+    report: &mut Report,
+) -> Result<Writes, Error> {
+    let created: Vec<(&Decoded, &ChatCreated)> = records
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::ChatCreated(event) => Some((*record, event)),
+            _ => None,
+        })
+        .collect();
+    let tokens = created.iter().map(|(_, event)| event.application_token);
+    let mut applications = Applications::lock(tx, tokens.collect()).await?;
+    let mut keys: Vec<ChatKey> = created.iter().map(|(_, event)| key(event)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut chats: BTreeMap<ChatKey, (ChatRow, Change)> = if keys.is_empty() {
+        BTreeMap::new()
+    } else {
+        let rows = tx.chats(&keys).await?;
+        rows.into_iter()
+            .map(|row| (row.key, (row, Change::None)))
+            .collect()
+    };
+    let mut writes = Writes::default();
+
+    for (record, event) in created {
+        let known = chats.get(&key(event)).map(|(row, _)| row);
+        match known.map(|row| (row.presence, row.uid, row.generation)) {
+            Some((Presence::Live, uid, _)) if uid == Some(record.uid) => {
+                report.repeated += 1;
+                continue;
+            }
+            // The number was reissued by a recovery: of the two creates only the later generation
+            // can have been acknowledged (rule 5).
+            Some((Presence::Live, _, generation)) if generation >= event.generation => {
+                report.superseded += 1;
+                continue;
+            }
+            Some((Presence::Live, ..)) => report.superseded += 1,
+            Some((Presence::Stub, ..)) => {}
+            None => {
+                let application = applications.touch(event.application_token, event.created_at);
+                application.chats_count += 1;
+            }
+        }
+        fill(&mut chats, record, event);
+        if let Some(stored) = event.key {
+            writes.put_keys.push(KeyRow {
+                key: stored,
+                token: event.application_token,
+                first: event.chat_number.get(),
+                count: 1,
+                uid: record.uid,
+                generation: event.generation,
+                created_at: event.created_at,
+            });
+        }
+        report.created += 1;
+        report
+            .subjects
+            .push(Subject::Application(event.application_token));
+    }
+
+    applications.write(&mut writes);
+    for (row, change) in chats.into_values() {
+        match change {
+            Change::None => {}
+            Change::Insert => writes.insert_chats.push(row),
+            Change::Update => writes.update_chats.push(row),
+        }
+    }
+    Ok(writes)
+}
+
+const fn key(event: &ChatCreated) -> ChatKey {
+    ChatKey {
+        token: event.application_token,
+        chat: event.chat_number,
+    }
+}
+
+/// Gives the row its identity; what its messages have counted stays.
+fn fill(chats: &mut BTreeMap<ChatKey, (ChatRow, Change)>, record: &Decoded, event: &ChatCreated) {
+    let (row, change) = chats.entry(key(event)).or_insert_with(|| {
+        (
+            ChatRow {
+                key: key(event),
+                uid: None,
+                generation: 0,
+                messages_count: 0,
+                highest: 0,
+                settled_through: 0,
+                created_at: event.created_at,
+                presence: Presence::Live,
+            },
+            Change::Insert,
+        )
+    });
+    if *change == Change::None {
+        *change = Change::Update;
+    }
+    row.uid = Some(record.uid);
+    row.generation = event.generation;
+    row.created_at = event.created_at;
+    row.presence = Presence::Live;
+}

@@ -1,0 +1,253 @@
+//! Apply: from the log into the store, one transaction a batch, the same result however often it is told.
+//!
+//! The rules are here and in the files of the nouns; the store's transactions only read, lock and write rows.
+
+mod applications;
+mod chats;
+mod messages;
+
+use std::collections::HashMap;
+
+use chat_wire::ids::AppToken;
+use uuid::Uuid;
+
+use crate::event::{Event, revision};
+use crate::port::log::{Group, PartitionId, Record};
+use crate::port::signals::Subject;
+use crate::port::store::{
+    ApplicationRow, ChatKey, Error, Position, Presence, Store, Transaction, Writes,
+};
+
+/// A record that was read and found good.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// Where it stands in the partition.
+    pub offset: u64,
+    /// Of the place where the event stood first.
+    pub revision: u64,
+    /// Of the event.
+    pub uid: Uuid,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A record that will never apply.
+#[derive(Debug, Clone)]
+pub struct Poison {
+    /// As it was read.
+    pub record: Record,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Records of one partition, ready to be applied.
+#[derive(Debug)]
+pub struct Batch {
+    /// The group that applies them.
+    pub group: Group,
+    /// Where they come from.
+    pub partition: PartitionId,
+    /// Epoch of the topic.
+    pub epoch: u32,
+    /// The good ones, in order.
+    pub records: Vec<Decoded>,
+    /// Creates that can be read but not stored: their numbers stay theirs (rule 7).
+    pub reserved: Vec<Decoded>,
+    /// Offset behind the last record, good or not.
+    pub next: u64,
+    /// Uid of the last record, to know the log again.
+    pub last_uid: Option<Uuid>,
+}
+
+impl Batch {
+    /// Reads records of one partition; those that are no events come back beside the batch.
+    #[must_use]
+    pub fn decode(
+        group: Group,
+        partition: PartitionId,
+        epoch: u32,
+        records: Vec<Record>,
+    ) -> (Self, Vec<Poison>) {
+        let mut batch = Self {
+            group,
+            partition,
+            epoch,
+            records: Vec::with_capacity(records.len()),
+            reserved: Vec::new(),
+            next: 0,
+            last_uid: None,
+        };
+        let mut poison = Vec::new();
+        for record in records {
+            batch.next = record.offset + 1;
+            batch.last_uid = record.headers.uid;
+            match Event::decode(&record) {
+                Ok((uid, event)) => batch.records.push(Decoded {
+                    offset: record.offset,
+                    revision: record.headers.origin.map_or_else(
+                        || revision(epoch, record.offset),
+                        |origin| revision(origin.epoch, origin.offset),
+                    ),
+                    uid,
+                    event,
+                }),
+                Err(reason) => poison.push(Poison {
+                    reason: reason.to_string(),
+                    record,
+                }),
+            }
+        }
+        (batch, poison)
+    }
+
+    fn position(&self) -> Position {
+        Position {
+            next: self.next,
+            epoch: self.epoch,
+            last_uid: self.last_uid,
+        }
+    }
+}
+
+/// What one apply did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rows that were made by their create.
+    pub created: u64,
+    /// Edits, deletes and renames that took effect.
+    pub changed: u64,
+    /// Events that had been applied before, or are older than what is stored.
+    pub repeated: u64,
+    /// Creates that found their number taken and got another one. Never expected: see CORRECTNESS, rule 10.
+    pub renumbered: u64,
+    /// Creates that lost to one of a higher generation, or of the same idempotency key; none of them was acknowledged.
+    pub superseded: u64,
+    /// Whom to tell.
+    pub subjects: Vec<Subject>,
+}
+
+/// A message that needs a number of its own, because another one has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Homeless {
+    /// Where it belongs.
+    pub chat: ChatKey,
+    /// Which.
+    pub uid: Uuid,
+}
+
+/// Numbers that were taken from the counters for messages without one.
+pub type Numbers = HashMap<Homeless, u32>;
+
+/// The end of an apply.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is durable.
+    Applied(Report),
+    /// Nothing was written: take a number for each of these, then apply again.
+    NeedsNumbers(Vec<Homeless>),
+}
+
+/// Applies a batch of a store group in one transaction.
+///
+/// # Errors
+/// Those of the store; nothing was written then.
+pub async fn apply(store: &dyn Store, batch: &Batch, numbers: &Numbers) -> Result<Outcome, Error> {
+    let mut tx = store.begin(batch.group, batch.partition).await?;
+    let stored = tx.position();
+    let done = if stored.epoch == batch.epoch {
+        stored.next
+    } else {
+        0
+    };
+    let fresh = |record: &&Decoded| record.offset >= done;
+    let records: Vec<&Decoded> = batch.records.iter().filter(fresh).collect();
+    let reserved: Vec<&Decoded> = batch.reserved.iter().filter(fresh).collect();
+    if batch.next <= done {
+        return Ok(Outcome::Applied(Report {
+            repeated: batch.records.len() as u64,
+            ..Report::default()
+        }));
+    }
+
+    let mut report = Report {
+        repeated: (batch.records.len() - records.len()) as u64,
+        ..Report::default()
+    };
+    let writes = match batch.group {
+        Group::ApplicationsStore => applications::apply(tx.as_mut(), &records, &mut report).await?,
+        Group::ChatsStore => chats::apply(tx.as_mut(), &records, &mut report).await?,
+        Group::MessagesStore => {
+            let mut work = messages::Work::load(tx.as_mut(), &records, &reserved).await?;
+            match work.run(tx.as_mut(), &records, &reserved, numbers).await? {
+                Some(homeless) => return Ok(Outcome::NeedsNumbers(homeless)),
+                None => work.finish(tx.as_mut(), &mut report).await?,
+            }
+        }
+        // The index is written by other means; the transaction only moves its position.
+        Group::MessagesIndex => Writes::default(),
+    };
+    tx.write(writes).await?;
+    tx.commit(batch.position()).await?;
+    Ok(Outcome::Applied(report))
+}
+
+/// Applications under lock, with what was changed in them.
+struct Applications {
+    rows: HashMap<AppToken, (ApplicationRow, Change)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    Insert,
+    Update,
+}
+
+impl Applications {
+    async fn lock(tx: &mut dyn Transaction, mut tokens: Vec<AppToken>) -> Result<Self, Error> {
+        // One order for everybody keeps two workers from waiting for each other.
+        tokens.sort_unstable();
+        tokens.dedup();
+        let rows = if tokens.is_empty() {
+            Vec::new()
+        } else {
+            tx.applications(&tokens).await?
+        };
+        Ok(Self {
+            rows: rows
+                .into_iter()
+                .map(|row| (row.token, (row, Change::None)))
+                .collect(),
+        })
+    }
+
+    /// The row to change; a stub is made where there is none.
+    fn touch(&mut self, token: AppToken, at: chat_wire::time::Timestamp) -> &mut ApplicationRow {
+        let (row, change) = self.rows.entry(token).or_insert_with(|| {
+            let stub = ApplicationRow {
+                token,
+                name: String::new(),
+                chats_count: 0,
+                created_at: at,
+                updated_at: at,
+                revision: 0,
+                presence: Presence::Stub,
+            };
+            (stub, Change::Insert)
+        });
+        if *change == Change::None {
+            *change = Change::Update;
+        }
+        row
+    }
+
+    fn write(self, writes: &mut Writes) {
+        for (row, change) in self.rows.into_values() {
+            match change {
+                Change::None => {}
+                Change::Insert => writes.insert_applications.push(row),
+                Change::Update => writes.update_applications.push(row),
+            }
+        }
+    }
+}

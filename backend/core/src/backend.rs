@@ -1,0 +1,82 @@
+//! The backend as one value: the ports, the settings, and what this process remembers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::port::Ports;
+use crate::recover::Recovery;
+use crate::settle::Settler;
+
+/// What can be set.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// D: an answer 2xx goes out only when the log acknowledged within this time of taking the number.
+    pub create_deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            create_deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Settings {
+    /// How long a key counts as in flight: the deadline and a second for the answer to travel.
+    #[must_use]
+    pub fn lease_ms(&self) -> u64 {
+        let lease = self.create_deadline + Duration::from_secs(1);
+        u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The backend; cheap to clone.
+#[derive(Clone)]
+pub struct Backend {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ports: Ports,
+    settings: Settings,
+    recovery: Recovery,
+    settler: Settler,
+}
+
+impl Backend {
+    /// Puts the rules over these ports.
+    #[must_use]
+    pub fn new(ports: Ports, settings: Settings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                ports,
+                settings,
+                recovery: Recovery::default(),
+                settler: Settler::default(),
+            }),
+        }
+    }
+
+    /// The ports.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.inner.ports
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// Finds numbers that will never be used and makes them void.
+    #[must_use]
+    pub fn settler(&self) -> &Settler {
+        &self.inner.settler
+    }
+}

@@ -1,0 +1,427 @@
+//! Events: what stands in the log, as JSON that a person can read.
+//!
+//! The name of the event, its uid and the version of its shape travel as headers; the value is a JSON object.
+
+use bytes::Bytes;
+use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
+use chat_wire::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::key::StoredKey;
+use crate::limits;
+use crate::port::log::{Headers, NewRecord, Record, Topic};
+use crate::port::store::{ChatKey, MessageKey};
+
+/// Version of the shapes in this file.
+pub const SCHEMA: u32 = 1;
+
+/// Why a record is no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    /// The header `event` is missing or unknown in this topic.
+    #[error("the record has no event name that belongs in this topic")]
+    Name,
+    /// The header `uid` is missing or no UUID.
+    #[error("the record has no uid")]
+    Uid,
+    /// The header `schema` is missing or newer than this program.
+    #[error("the record has schema {0:?}, this program reads {SCHEMA}")]
+    Schema(Option<u32>),
+    /// The value is not the JSON object that the name promises.
+    #[error("the value is not what the event name promises: {0}")]
+    Shape(String),
+    /// The value breaks a rule that no create path lets through.
+    #[error("the value breaks a rule: {0}")]
+    Rule(String),
+}
+
+/// `application.created`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationCreated {
+    /// Of the new application.
+    pub application_token: AppToken,
+    /// 1 to 255 code points.
+    pub name: String,
+    /// When the create was accepted.
+    pub created_at: Timestamp,
+    /// Of the counters then.
+    pub generation: u32,
+    /// The idempotency key, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<StoredKey>,
+}
+
+/// `application.renamed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationRenamed {
+    /// Which.
+    pub application_token: AppToken,
+    /// 1 to 255 code points.
+    pub name: String,
+    /// When the rename was accepted.
+    pub at: Timestamp,
+}
+
+/// `chat.created`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatCreated {
+    /// The application.
+    pub application_token: AppToken,
+    /// The number that was taken.
+    pub chat_number: ChatNumber,
+    /// When the create was accepted.
+    pub created_at: Timestamp,
+    /// Of the counters when the number was taken.
+    pub generation: u32,
+    /// The idempotency key, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<StoredKey>,
+}
+
+/// `message.created` (one line, its uid is the event's) and `messages.created` (a batch).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessagesCreated {
+    /// The application.
+    pub application_token: AppToken,
+    /// The chat.
+    pub chat_number: ChatNumber,
+    /// Number of the first line; the others follow without a gap.
+    pub first: MessageNumber,
+    /// When the create was accepted.
+    pub created_at: Timestamp,
+    /// Of the counters when the numbers were taken.
+    pub generation: u32,
+    /// The idempotency key, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<StoredKey>,
+    /// At least one.
+    pub messages: Vec<Line>,
+}
+
+/// One message of a create.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Tells a redelivery from a collision.
+    pub uid: Uuid,
+    /// As it was given.
+    pub body: String,
+    /// As it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// As it was given, to the microsecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+}
+
+/// `message.edited`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageEdited {
+    /// The application.
+    pub application_token: AppToken,
+    /// The chat.
+    pub chat_number: ChatNumber,
+    /// The message.
+    pub message_number: MessageNumber,
+    /// The new body.
+    pub body: String,
+    /// When the edit was accepted.
+    pub at: Timestamp,
+}
+
+/// `message.deleted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageDeleted {
+    /// The application.
+    pub application_token: AppToken,
+    /// The chat.
+    pub chat_number: ChatNumber,
+    /// The message.
+    pub message_number: MessageNumber,
+    /// When the delete was accepted.
+    pub at: Timestamp,
+}
+
+/// Anything that stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is the struct of its name")]
+pub enum Event {
+    ApplicationCreated(ApplicationCreated),
+    ApplicationRenamed(ApplicationRenamed),
+    ChatCreated(ChatCreated),
+    MessagesCreated(MessagesCreated),
+    MessageEdited(MessageEdited),
+    MessageDeleted(MessageDeleted),
+}
+
+impl MessagesCreated {
+    /// The chat that the lines are in.
+    #[must_use]
+    pub const fn chat(&self) -> ChatKey {
+        ChatKey {
+            token: self.application_token,
+            chat: self.chat_number,
+        }
+    }
+
+    /// Number of the last line.
+    #[must_use]
+    pub fn last(&self) -> u32 {
+        let lines = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
+        self.first.get().saturating_add(lines.saturating_sub(1))
+    }
+}
+
+impl MessageEdited {
+    /// The message that is meant.
+    #[must_use]
+    pub const fn target(&self) -> MessageKey {
+        MessageKey {
+            chat: ChatKey {
+                token: self.application_token,
+                chat: self.chat_number,
+            },
+            number: self.message_number,
+        }
+    }
+}
+
+impl MessageDeleted {
+    /// The message that is meant.
+    #[must_use]
+    pub const fn target(&self) -> MessageKey {
+        MessageKey {
+            chat: ChatKey {
+                token: self.application_token,
+                chat: self.chat_number,
+            },
+            number: self.message_number,
+        }
+    }
+}
+
+impl Event {
+    /// The value of the header `event`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ApplicationCreated(_) => "application.created",
+            Self::ApplicationRenamed(_) => "application.renamed",
+            Self::ChatCreated(_) => "chat.created",
+            Self::MessagesCreated(event) if event.messages.len() == 1 => "message.created",
+            Self::MessagesCreated(_) => "messages.created",
+            Self::MessageEdited(_) => "message.edited",
+            Self::MessageDeleted(_) => "message.deleted",
+        }
+    }
+
+    /// The topic that it belongs in.
+    #[must_use]
+    pub const fn topic(&self) -> Topic {
+        match self {
+            Self::ApplicationCreated(_) | Self::ApplicationRenamed(_) => Topic::Applications,
+            Self::ChatCreated(_) => Topic::Chats,
+            Self::MessagesCreated(_) | Self::MessageEdited(_) | Self::MessageDeleted(_) => {
+                Topic::Messages
+            }
+        }
+    }
+
+    /// The partition key: the token, and for messages the chat number too.
+    #[must_use]
+    pub fn key(&self) -> Bytes {
+        match self {
+            Self::ApplicationCreated(event) => event.application_token.reveal().into(),
+            Self::ApplicationRenamed(event) => event.application_token.reveal().into(),
+            Self::ChatCreated(event) => event.application_token.reveal().into(),
+            Self::MessagesCreated(event) => Self::message_key(event.chat()),
+            Self::MessageEdited(event) => Self::message_key(event.target().chat),
+            Self::MessageDeleted(event) => Self::message_key(event.target().chat),
+        }
+    }
+
+    /// The partition key of everything that happens in a chat.
+    #[must_use]
+    pub fn message_key(chat: ChatKey) -> Bytes {
+        format!("{}|{}", chat.token.reveal(), chat.chat).into()
+    }
+
+    /// The record that carries it.
+    #[must_use]
+    pub fn encode(&self, uid: Uuid) -> NewRecord {
+        let value = match self {
+            Self::ApplicationCreated(event) => serde_json::to_vec(event),
+            Self::ApplicationRenamed(event) => serde_json::to_vec(event),
+            Self::ChatCreated(event) => serde_json::to_vec(event),
+            Self::MessagesCreated(event) => serde_json::to_vec(event),
+            Self::MessageEdited(event) => serde_json::to_vec(event),
+            Self::MessageDeleted(event) => serde_json::to_vec(event),
+        }
+        .expect("events hold nothing that JSON cannot");
+        NewRecord {
+            key: self.key(),
+            headers: Headers {
+                event: Some(self.name().to_owned()),
+                uid: Some(uid),
+                schema: Some(SCHEMA),
+                origin: None,
+                reason: None,
+            },
+            value: value.into(),
+        }
+    }
+
+    /// Reads a record and checks every rule that an apply relies on.
+    ///
+    /// # Errors
+    /// [`Undecodable`] where it is no event of its topic: it will never apply.
+    pub fn decode(record: &Record) -> Result<(Uuid, Self), Undecodable> {
+        let headers = &record.headers;
+        let uid = headers.uid.ok_or(Undecodable::Uid)?;
+        if headers.schema != Some(SCHEMA) {
+            return Err(Undecodable::Schema(headers.schema));
+        }
+        let value = &record.value;
+        let event = match headers.event.as_deref().ok_or(Undecodable::Name)? {
+            "application.created" => Self::ApplicationCreated(parse(value)?),
+            "application.renamed" => Self::ApplicationRenamed(parse(value)?),
+            "chat.created" => Self::ChatCreated(parse(value)?),
+            "message.created" | "messages.created" => Self::MessagesCreated(parse(value)?),
+            "message.edited" => Self::MessageEdited(parse(value)?),
+            "message.deleted" => Self::MessageDeleted(parse(value)?),
+            _ => return Err(Undecodable::Name),
+        };
+        if event.topic() != record.partition.topic {
+            return Err(Undecodable::Name);
+        }
+        event
+            .check()
+            .map_err(|broken| Undecodable::Rule(broken.to_string()))?;
+        Ok((uid, event))
+    }
+
+    fn check(&self) -> Result<(), limits::Broken> {
+        match self {
+            Self::ApplicationCreated(event) => limits::name(&event.name),
+            Self::ApplicationRenamed(event) => limits::name(&event.name),
+            Self::MessageEdited(event) => limits::body(&event.body),
+            Self::ChatCreated(_) | Self::MessageDeleted(_) => Ok(()),
+            Self::MessagesCreated(event) => {
+                let fits = u32::try_from(event.messages.len())
+                    .is_ok_and(|lines| event.first.get().checked_add(lines).is_some());
+                if event.messages.is_empty() || !fits {
+                    return Err(limits::Broken::new("messages", "is empty or too long"));
+                }
+                event.messages.iter().try_for_each(|line| {
+                    limits::body(&line.body)?;
+                    line.sender.as_deref().map_or(Ok(()), limits::sender)
+                })
+            }
+        }
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Undecodable> {
+    serde_json::from_slice(value).map_err(|error| Undecodable::Shape(place(&error)))
+}
+
+/// The place of a JSON error without the text around it, which may be somebody's message.
+fn place(error: &serde_json::Error) -> String {
+    format!(
+        "{} at line {} column {}",
+        match error.classify() {
+            serde_json::error::Category::Data => "wrong shape",
+            serde_json::error::Category::Eof => "cut off",
+            serde_json::error::Category::Io | serde_json::error::Category::Syntax => "no JSON",
+        },
+        error.line(),
+        error.column()
+    )
+}
+
+/// Orders all events of one record (DESIGN, section 3).
+#[must_use]
+pub const fn revision(epoch: u32, offset: u64) -> u64 {
+    ((epoch as u64) << 40) + offset + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::log::PartitionId;
+
+    fn sample() -> Event {
+        Event::MessagesCreated(MessagesCreated {
+            application_token: AppToken::from_bytes([1; 16]),
+            chat_number: ChatNumber::FIRST,
+            first: MessageNumber::FIRST,
+            created_at: Timestamp::from_micros(1).unwrap(),
+            generation: 1,
+            key: None,
+            messages: vec![Line {
+                uid: Uuid::from_u128(7),
+                body: "hé \u{0} \u{1F600}".into(),
+                sender: Some("me".into()),
+                sent_at: None,
+            }],
+        })
+    }
+
+    fn record(new: NewRecord) -> Record {
+        Record {
+            partition: PartitionId {
+                topic: Topic::Messages,
+                index: 0,
+            },
+            offset: 0,
+            appended_at: Timestamp::from_micros(0).unwrap(),
+            key: new.key,
+            headers: new.headers,
+            value: new.value,
+        }
+    }
+
+    #[test]
+    fn an_event_reads_back() {
+        let uid = Uuid::from_u128(7);
+        let event = sample();
+        assert_eq!(Event::decode(&record(event.encode(uid))), Ok((uid, event)));
+    }
+
+    #[test]
+    fn what_is_no_event_is_told_apart() {
+        let good = record(sample().encode(Uuid::from_u128(7)));
+        let mut bad = good.clone();
+        bad.headers.event = Some("application.created".into());
+        assert!(matches!(Event::decode(&bad), Err(Undecodable::Shape(_))));
+        let mut bad = good.clone();
+        bad.partition.topic = Topic::Chats;
+        assert_eq!(Event::decode(&bad), Err(Undecodable::Name));
+        let mut bad = good.clone();
+        bad.headers.uid = None;
+        assert_eq!(Event::decode(&bad), Err(Undecodable::Uid));
+        let mut bad = good.clone();
+        bad.headers.schema = Some(2);
+        assert_eq!(Event::decode(&bad), Err(Undecodable::Schema(Some(2))));
+        let mut bad = good;
+        bad.value = Bytes::from_static(b"\xff\xfe secret");
+        let error = Event::decode(&bad).unwrap_err();
+        assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn an_empty_batch_breaks_a_rule() {
+        let Event::MessagesCreated(mut event) = sample() else {
+            unreachable!()
+        };
+        event.messages.clear();
+        let bad = record(Event::MessagesCreated(event).encode(Uuid::nil()));
+        assert!(matches!(Event::decode(&bad), Err(Undecodable::Rule(_))));
+    }
+
+    #[test]
+    fn a_later_epoch_has_higher_revisions() {
+        assert!(revision(1, 0) > revision(0, 1 << 39));
+        assert_eq!(revision(0, 0), 1);
+    }
+}

@@ -1,0 +1,124 @@
+//! Indexing: a record says only what changed; what is indexed is the row (rule 2).
+
+use std::collections::{HashMap, HashSet};
+
+use chat_wire::ids::MessageNumber;
+use uuid::Uuid;
+
+use crate::apply::Batch;
+use crate::error::Error;
+use crate::event::Event;
+use crate::port::Ports;
+use crate::port::log::{Group, PartitionId};
+use crate::port::search::{Document, Indexed};
+use crate::port::store::{self, MessageKey, MessageRow, State};
+
+/// What indexing a batch did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Documents that are searchable now.
+    pub indexed: u64,
+    /// Documents that were there in the same or a newer revision.
+    pub newer: u64,
+    /// Documents that the index refuses, with its reason.
+    pub refused: Vec<(MessageKey, String)>,
+}
+
+/// Whether the store has applied everything below `next`, so that the rows say at least what the records say.
+///
+/// # Errors
+/// Those of the store.
+pub async fn ready(ports: &Ports, partition: PartitionId, next: u64) -> Result<bool, store::Error> {
+    let position = ports
+        .store
+        .position(Group::MessagesStore, partition)
+        .await?;
+    Ok(position.next >= next)
+}
+
+/// Indexes the rows that a batch touched. They are searchable when this returns; the position is the caller's to move.
+///
+/// # Errors
+/// Those of store and index; indexing again is harmless.
+pub async fn index(ports: &Ports, batch: &Batch) -> Result<Report, Error> {
+    let rows = rows(ports, batch).await?;
+    let documents: Vec<Document> = rows.into_iter().filter_map(document).collect();
+    let mut report = Report::default();
+    if documents.is_empty() {
+        return Ok(report);
+    }
+    let keys: Vec<MessageKey> = documents.iter().map(|document| document.key).collect();
+    for (key, verdict) in keys.into_iter().zip(ports.search.index(documents).await?) {
+        match verdict {
+            Indexed::Done => report.indexed += 1,
+            Indexed::Newer => report.newer += 1,
+            Indexed::Refused(reason) => report.refused.push((key, reason)),
+        }
+    }
+    Ok(report)
+}
+
+async fn rows(ports: &Ports, batch: &Batch) -> Result<Vec<MessageRow>, Error> {
+    let mut created: HashMap<MessageKey, Uuid> = HashMap::new();
+    let mut touched: HashSet<MessageKey> = HashSet::new();
+    for record in &batch.records {
+        match &record.event {
+            Event::MessagesCreated(event) => {
+                for (number, line) in (event.first.get()..).zip(&event.messages) {
+                    if let Some(number) = MessageNumber::new(number) {
+                        let chat = event.chat();
+                        created.insert(MessageKey { chat, number }, line.uid);
+                    }
+                }
+            }
+            Event::MessageEdited(event) => {
+                touched.insert(event.target());
+            }
+            Event::MessageDeleted(event) => {
+                touched.insert(event.target());
+            }
+            _ => {}
+        }
+    }
+    touched.extend(created.keys().copied());
+    let mut keys: Vec<MessageKey> = touched.into_iter().collect();
+    keys.sort_unstable();
+    let mut rows = if keys.is_empty() {
+        Vec::new()
+    } else {
+        ports.store.messages_by_key(&keys).await?
+    };
+
+    // Where another message has the number, this one may have moved.
+    let mut moved = Vec::new();
+    for row in &rows {
+        if let Some(uid) = created.get(&row.key)
+            && row.uid != Some(*uid)
+            && let Some(number) = ports.store.renumbered(row.key.chat, *uid).await?
+            && let Some(number) = MessageNumber::new(number)
+        {
+            moved.push(MessageKey {
+                chat: row.key.chat,
+                number,
+            });
+        }
+    }
+    if !moved.is_empty() {
+        rows.extend(ports.store.messages_by_key(&moved).await?);
+    }
+    Ok(rows)
+}
+
+fn document(row: MessageRow) -> Option<Document> {
+    let body = match row.state {
+        State::Live => Some(row.body),
+        State::Deleted => None,
+        State::Void => return None,
+    };
+    Some(Document {
+        key: row.key,
+        revision: row.revision,
+        created_at: row.created_at,
+        body,
+    })
+}

@@ -1,0 +1,20 @@
+//! The rules of the chat backend, over five ports: accept, apply, search, recover, settle.
+//!
+//! Decisions live here and loops do not; nothing in this crate knows HTTP or an engine.
+
+pub mod accept;
+pub mod applications;
+pub mod apply;
+pub mod backend;
+pub mod chats;
+pub mod error;
+pub mod event;
+pub mod index;
+pub mod key;
+pub mod limits;
+pub mod messages;
+pub mod port;
+pub mod recover;
+pub mod search;
+pub mod settle;
+pub mod text;

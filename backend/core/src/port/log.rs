@@ -1,0 +1,280 @@
+//! The log: events in partitions, read by groups at their own pace.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chat_wire::time::Timestamp;
+use uuid::Uuid;
+
+/// Why the log did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine is away or slow; an append may have happened.
+    #[error("the log does not answer: {0}")]
+    Unavailable(String),
+    /// The engine answered that this can never be appended.
+    #[error("the log refuses the record: {0}")]
+    Refused(String),
+    /// The records asked for are gone: retention was shorter than the outage.
+    #[error("records from offset {asked} on were asked for, the log begins at {start}")]
+    OutOfRange {
+        /// First offset that was wanted.
+        asked: u64,
+        /// First offset that exists.
+        start: u64,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Refused(_) | Self::OutOfRange { .. } => false,
+        }
+    }
+}
+
+/// The topics, and the dead letters of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// `application.*`, keyed by token.
+    Applications,
+    /// `chat.*`, keyed by token.
+    Chats,
+    /// `message.*` and `messages.*`, keyed by token and chat number.
+    Messages,
+    /// Records of `applications` that could not be applied.
+    ApplicationsDlq,
+    /// Records of `chats` that could not be applied.
+    ChatsDlq,
+    /// Records of `messages` that could not be applied.
+    MessagesDlq,
+}
+
+impl Topic {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Applications,
+        Self::Chats,
+        Self::Messages,
+        Self::ApplicationsDlq,
+        Self::ChatsDlq,
+        Self::MessagesDlq,
+    ];
+
+    /// The name, before any configured prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Applications => "applications",
+            Self::Chats => "chats",
+            Self::Messages => "messages",
+            Self::ApplicationsDlq => "applications.dlq",
+            Self::ChatsDlq => "chats.dlq",
+            Self::MessagesDlq => "messages.dlq",
+        }
+    }
+
+    /// Where its dead letters go; those of a dead-letter topic stay where they are.
+    #[must_use]
+    pub const fn dead_letters(self) -> Self {
+        match self {
+            Self::Applications | Self::ApplicationsDlq => Self::ApplicationsDlq,
+            Self::Chats | Self::ChatsDlq => Self::ChatsDlq,
+            Self::Messages | Self::MessagesDlq => Self::MessagesDlq,
+        }
+    }
+}
+
+/// The consumer groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// `applications` into the store.
+    ApplicationsStore,
+    /// `chats` into the store.
+    ChatsStore,
+    /// `messages` into the store.
+    MessagesStore,
+    /// `messages` into the search index.
+    MessagesIndex,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::ApplicationsStore,
+        Self::ChatsStore,
+        Self::MessagesStore,
+        Self::MessagesIndex,
+    ];
+
+    /// The name, before any configured prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApplicationsStore => "applications-store",
+            Self::ChatsStore => "chats-store",
+            Self::MessagesStore => "messages-store",
+            Self::MessagesIndex => "messages-index",
+        }
+    }
+
+    /// What it reads.
+    #[must_use]
+    pub const fn topic(self) -> Topic {
+        match self {
+            Self::ApplicationsStore => Topic::Applications,
+            Self::ChatsStore => Topic::Chats,
+            Self::MessagesStore | Self::MessagesIndex => Topic::Messages,
+        }
+    }
+}
+
+/// Names a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId {
+    /// The topic.
+    pub topic: Topic,
+    /// Within the topic, from 0.
+    pub index: u32,
+}
+
+/// Where a record stood first, carried by its dead letter and its replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Epoch of the topic then.
+    pub epoch: u32,
+    /// Where.
+    pub partition: PartitionId,
+    /// Where in it.
+    pub offset: u64,
+}
+
+/// What travels beside the value.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Headers {
+    /// For example `message.created`; absent on a record that something else wrote.
+    pub event: Option<String>,
+    /// Of the event.
+    pub uid: Option<Uuid>,
+    /// Version of the value's shape.
+    pub schema: Option<u32>,
+    /// Where a replayed or dead-lettered record came from.
+    pub origin: Option<Origin>,
+    /// Why it is a dead letter.
+    pub reason: Option<String>,
+}
+
+/// A record to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Records of one key stay in order.
+    pub key: Bytes,
+    /// See [`Headers`].
+    pub headers: Headers,
+    /// JSON, unless something else wrote it.
+    pub value: Bytes,
+}
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where.
+    pub partition: PartitionId,
+    /// Where in it.
+    pub offset: u64,
+    /// When the log took it.
+    pub appended_at: Timestamp,
+    /// See [`NewRecord`].
+    pub key: Bytes,
+    /// See [`Headers`].
+    pub headers: Headers,
+    /// See [`NewRecord`].
+    pub value: Bytes,
+}
+
+/// Where an append landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Chosen by the key.
+    pub partition: PartitionId,
+    /// Never given twice, not even after retention removed the record.
+    pub offset: u64,
+}
+
+/// What a consumer met.
+#[derive(Debug)]
+pub enum Polled {
+    /// These partitions are this consumer's from now on: seek before anything is read from them.
+    Assigned(Vec<PartitionId>),
+    /// These partitions belong to somebody else from now on.
+    Revoked(Vec<PartitionId>),
+    /// Records of one partition, in order, without a gap that was not made by retention.
+    Records(Vec<Record>),
+    /// Nothing came within the wait.
+    Idle,
+}
+
+/// How much one poll may return.
+#[derive(Debug, Clone, Copy)]
+pub struct PollLimits {
+    /// Records.
+    pub records: usize,
+    /// Bytes of keys and values, exceeded by at most one record.
+    pub bytes: usize,
+    /// Milliseconds until [`Polled::Idle`].
+    pub wait_ms: u64,
+}
+
+/// One member of a group.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next thing; records only of partitions that were sought.
+    async fn poll(&mut self, limits: PollLimits) -> Result<Polled, Error>;
+
+    /// Reads on from this offset.
+    async fn seek(&mut self, partition: PartitionId, offset: u64) -> Result<(), Error>;
+
+    /// Tells the log how far the group is, for display; the truth is in the store.
+    async fn commit(&mut self, partition: PartitionId, next: u64) -> Result<(), Error>;
+
+    /// Leaves the group at once.
+    async fn leave(self: Box<Self>);
+}
+
+/// Events in partitions.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Appends; returns when the record is durable.
+    ///
+    /// # Errors
+    /// On [`Error::Unavailable`] the record may be there or may come to be there until the append deadline is over.
+    async fn append(&self, topic: Topic, record: NewRecord) -> Result<Appended, Error>;
+
+    /// Joins a group.
+    async fn join(&self, group: Group) -> Result<Box<dyn Consumer>, Error>;
+
+    /// The partitions of a topic, fixed since it was made.
+    async fn partitions(&self, topic: Topic) -> Result<u32, Error>;
+
+    /// The partition that records of this key go to.
+    async fn partition_of(&self, topic: Topic, key: &[u8]) -> Result<PartitionId, Error>;
+
+    /// First offset that exists, and the offset that the next record will get.
+    async fn range(&self, partition: PartitionId) -> Result<(u64, u64), Error>;
+
+    /// Records from an offset on, outside any group; empty at the end.
+    async fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        limits: PollLimits,
+    ) -> Result<Vec<Record>, Error>;
+
+    /// Grows when the topic was re-created or truncated: the high bits of revisions.
+    async fn epoch(&self, topic: Topic) -> Result<u32, Error>;
+
+    /// Answers when the engine does.
+    async fn check(&self) -> Result<(), Error>;
+}

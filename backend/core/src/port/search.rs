@@ -1,0 +1,107 @@
+//! The search index: a projection of rows, which may be rebuilt from them at any time.
+
+use async_trait::async_trait;
+use chat_wire::ids::{AppToken, ChatNumber};
+use chat_wire::search::Sort;
+use chat_wire::time::Timestamp;
+
+use crate::port::store::MessageKey;
+
+/// Why the index did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine is away, slow or full.
+    #[error("the search index does not answer: {0}")]
+    Unavailable(String),
+    /// The index is not what this version of the program made.
+    #[error("the search index cannot be used: {0}")]
+    Unusable(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Unusable(_) => false,
+        }
+    }
+}
+
+/// A message as the index sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Identity.
+    pub key: MessageKey,
+    /// External version: an older one never replaces a newer one.
+    pub revision: u64,
+    /// First sort key of [`Sort::Newest`].
+    pub created_at: Timestamp,
+    /// `None` for a deleted message: kept as a tombstone that nothing finds.
+    pub body: Option<String>,
+}
+
+/// What became of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Indexed {
+    /// It is searchable.
+    Done,
+    /// The same revision or a newer one was there.
+    Newer,
+    /// The index will never take it.
+    Refused(String),
+}
+
+/// Where a document stands in either order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// Of the create.
+    pub created_at: Timestamp,
+    /// Within the application.
+    pub chat: ChatNumber,
+    /// Within the chat.
+    pub number: u32,
+}
+
+/// Asks for documents that may contain a text.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Only of this application.
+    pub token: AppToken,
+    /// Only of this chat.
+    pub chat: Option<ChatNumber>,
+    /// What is searched, normalized, at least one character.
+    pub text: String,
+    /// The order of the answer.
+    pub sort: Sort,
+    /// Only behind this one.
+    pub after: Option<Rank>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A message that may contain the text: every one that does is among them, some that do not may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// The message.
+    pub key: MessageKey,
+    /// Its place in the order.
+    pub rank: Rank,
+}
+
+/// The index.
+#[async_trait]
+pub trait Search: Send + Sync {
+    /// Indexes; returns when all of it is durable and searchable. One verdict a document, in order.
+    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error>;
+
+    /// Candidates in the order asked for; fewer than the limit means that there are no more.
+    async fn candidates(&self, query: &Query) -> Result<Vec<Candidate>, Error>;
+
+    /// Documents that are not tombstones.
+    async fn count(&self, token: AppToken, chat: Option<ChatNumber>) -> Result<u64, Error>;
+
+    /// Answers when the engine does.
+    async fn check(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,330 @@
+//! The store: rows, and the log positions that they contain.
+
+use async_trait::async_trait;
+use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
+use chat_wire::time::Timestamp;
+use uuid::Uuid;
+
+use crate::key::{KeyHash, StoredKey};
+use crate::port::log::{Group, PartitionId};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine is away, slow, or chose us as the victim of a deadlock.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// The engine answered that this can never be stored.
+    #[error("the store refuses the data: {0}")]
+    Refused(String),
+    /// What was read breaks an invariant of the schema.
+    #[error("the store holds what it should not: {0}")]
+    Corrupt(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Refused(_) | Self::Corrupt(_) => false,
+        }
+    }
+}
+
+/// Names a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChatKey {
+    /// The application.
+    pub token: AppToken,
+    /// Within the application.
+    pub chat: ChatNumber,
+}
+
+/// Names a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageKey {
+    /// The chat.
+    pub chat: ChatKey,
+    /// Within the chat.
+    pub number: MessageNumber,
+}
+
+/// Whether a row was made by its own create or by something that came before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Something inside it arrived first; reads as "not stored yet".
+    Stub,
+    /// Its create has been applied.
+    Live,
+}
+
+/// A row of `applications`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationRow {
+    /// Primary key.
+    pub token: AppToken,
+    /// Empty in a stub.
+    pub name: String,
+    /// Rows in `chats`.
+    pub chats_count: u32,
+    /// When the create was accepted; of a stub, when the stub was made.
+    pub created_at: Timestamp,
+    /// When the last rename was accepted.
+    pub updated_at: Timestamp,
+    /// Of the name; 0 in a stub.
+    pub revision: u64,
+    /// Stub or live.
+    pub presence: Presence,
+}
+
+/// A row of `chats`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatRow {
+    /// Primary key.
+    pub key: ChatKey,
+    /// Of the create; `None` in a stub.
+    pub uid: Option<Uuid>,
+    /// The counters' generation when the number was taken; 0 in a stub.
+    pub generation: u32,
+    /// Live messages.
+    pub messages_count: u32,
+    /// Highest number that has a row; 0 for none.
+    pub highest: u32,
+    /// Up to this number every message has a row.
+    pub settled_through: u32,
+    /// When the create was accepted; of a stub, when the stub was made.
+    pub created_at: Timestamp,
+    /// Stub or live.
+    pub presence: Presence,
+}
+
+/// The state of a message's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Created and not deleted.
+    Live,
+    /// A number without its create: never acknowledged (no uid), or dead-lettered (with one).
+    Void,
+    /// Deleted for good; the body is empty.
+    Deleted,
+}
+
+/// A row of `messages`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRow {
+    /// Primary key.
+    pub key: MessageKey,
+    /// Of the create; `None` where none has been applied.
+    pub uid: Option<Uuid>,
+    /// The counters' generation when the number was taken.
+    pub generation: u32,
+    /// As it was given.
+    pub sender: Option<String>,
+    /// The content of the highest revision.
+    pub body: String,
+    /// See [`State`].
+    pub state: State,
+    /// As the sender gave it.
+    pub sent_at: Option<Timestamp>,
+    /// When the create was accepted.
+    pub created_at: Timestamp,
+    /// When the last edit was accepted.
+    pub updated_at: Option<Timestamp>,
+    /// Orders all events of this message; 0 where no event set the content.
+    pub revision: u64,
+}
+
+/// A row of `idempotency`: what a create that carried a key was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Primary key and the hash of the body.
+    pub key: StoredKey,
+    /// Application that was made, or in which.
+    pub token: AppToken,
+    /// First number; 0 for an application.
+    pub first: u32,
+    /// How many numbers; 0 for an application.
+    pub count: u32,
+    /// Of the event.
+    pub uid: Uuid,
+    /// The counters' generation when the numbers were taken.
+    pub generation: u32,
+    /// When the create was accepted; the row may go 24 hours later.
+    pub created_at: Timestamp,
+}
+
+/// A row of `renumbered`: a message that found its number taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RenumberedRow {
+    /// The chat.
+    pub chat: ChatKey,
+    /// Of the message that moved.
+    pub uid: Uuid,
+    /// The number that it got.
+    pub number: u32,
+}
+
+/// How far a group has applied one partition: a row of `log_positions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Offset of the first record that has not been applied.
+    pub next: u64,
+    /// Of the topic, when this was written.
+    pub epoch: u32,
+    /// Uid of the last applied record, to know the log again.
+    pub last_uid: Option<Uuid>,
+}
+
+impl Position {
+    /// Before the first record.
+    pub const START: Self = Self {
+        next: 0,
+        epoch: 0,
+        last_uid: None,
+    };
+}
+
+/// What a transaction writes. An insert says that no row has this key, and fails otherwise.
+#[derive(Debug, Default)]
+pub struct Writes {
+    /// New rows.
+    pub insert_applications: Vec<ApplicationRow>,
+    /// Whole rows to replace.
+    pub update_applications: Vec<ApplicationRow>,
+    /// New rows.
+    pub insert_chats: Vec<ChatRow>,
+    /// Whole rows to replace.
+    pub update_chats: Vec<ChatRow>,
+    /// New rows, in order of key.
+    pub insert_messages: Vec<MessageRow>,
+    /// Whole rows to replace.
+    pub update_messages: Vec<MessageRow>,
+    /// Rows to insert or replace.
+    pub put_keys: Vec<KeyRow>,
+    /// New rows.
+    pub insert_renumbered: Vec<RenumberedRow>,
+}
+
+/// One transaction. What it reads stays locked until it ends; dropping it takes everything back.
+#[async_trait]
+pub trait Transaction: Send {
+    /// The position of the partition that the transaction was begun for, locked since.
+    fn position(&self) -> Position;
+
+    /// The rows of these applications, locked; missing ones are left out, order is free.
+    async fn applications(&mut self, tokens: &[AppToken]) -> Result<Vec<ApplicationRow>, Error>;
+
+    /// The rows of these chats, locked; missing ones are left out, order is free.
+    async fn chats(&mut self, keys: &[ChatKey]) -> Result<Vec<ChatRow>, Error>;
+
+    /// The rows of these messages; missing ones are left out, order is free. Their chats are locked already.
+    async fn messages(&mut self, keys: &[MessageKey]) -> Result<Vec<MessageRow>, Error>;
+
+    /// The numbers above `after` that have a row, ascending, at most `limit`.
+    async fn numbers_after(
+        &mut self,
+        chat: ChatKey,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<u32>, Error>;
+
+    /// The rows of these keys; missing ones are left out.
+    async fn keys(&mut self, hashes: &[KeyHash]) -> Result<Vec<KeyRow>, Error>;
+
+    /// Where these messages went, of those that moved.
+    async fn renumbered(
+        &mut self,
+        messages: &[(ChatKey, Uuid)],
+    ) -> Result<Vec<RenumberedRow>, Error>;
+
+    /// Writes all of it.
+    async fn write(&mut self, writes: Writes) -> Result<(), Error>;
+
+    /// Makes it durable, together with the new position of the partition.
+    async fn commit(self: Box<Self>, position: Position) -> Result<(), Error>;
+}
+
+/// Which messages of a chat, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// Above `after` and at most `through`, ascending.
+    After {
+        /// Exclusive.
+        after: u32,
+        /// Inclusive.
+        through: u32,
+    },
+    /// Below this number, descending.
+    Before(u32),
+}
+
+/// Rows and positions. Reads see what is committed.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Begins a transaction that owns the position of one partition for one group.
+    async fn begin(
+        &self,
+        group: Group,
+        partition: PartitionId,
+    ) -> Result<Box<dyn Transaction>, Error>;
+
+    /// Begins a transaction that owns no position; its commit ignores the position.
+    async fn begin_free(&self) -> Result<Box<dyn Transaction>, Error>;
+
+    /// One application.
+    async fn application(&self, token: AppToken) -> Result<Option<ApplicationRow>, Error>;
+
+    /// Applications in order of token, above `after`.
+    async fn applications(
+        &self,
+        after: Option<AppToken>,
+        limit: u32,
+    ) -> Result<Vec<ApplicationRow>, Error>;
+
+    /// One chat.
+    async fn chat(&self, key: ChatKey) -> Result<Option<ChatRow>, Error>;
+
+    /// Chats of an application in order of number, above `after`.
+    async fn chats(&self, token: AppToken, after: u32, limit: u32) -> Result<Vec<ChatRow>, Error>;
+
+    /// The highest chat number of an application that has a row; 0 for none.
+    async fn highest_chat(&self, token: AppToken) -> Result<u32, Error>;
+
+    /// One message, whatever its state.
+    async fn message(&self, key: MessageKey) -> Result<Option<MessageRow>, Error>;
+
+    /// Live messages of one chat, at most `limit`.
+    async fn messages(
+        &self,
+        chat: ChatKey,
+        span: Span,
+        limit: u32,
+    ) -> Result<Vec<MessageRow>, Error>;
+
+    /// The rows of these messages, whatever their state; missing ones are left out, order is free.
+    async fn messages_by_key(&self, keys: &[MessageKey]) -> Result<Vec<MessageRow>, Error>;
+
+    /// Where a message went that found its number taken.
+    async fn renumbered(&self, chat: ChatKey, uid: Uuid) -> Result<Option<u32>, Error>;
+
+    /// What a create with this key was answered.
+    async fn key(&self, hash: KeyHash) -> Result<Option<KeyRow>, Error>;
+
+    /// How far a group has come in one partition.
+    async fn position(&self, group: Group, partition: PartitionId) -> Result<Position, Error>;
+
+    /// Chats with a number that has no row below one that has, above `after`.
+    async fn unsettled_chats(
+        &self,
+        after: Option<ChatKey>,
+        limit: u32,
+    ) -> Result<Vec<ChatRow>, Error>;
+
+    /// Removes keys that are older than this; returns how many.
+    async fn forget_keys(&self, before: Timestamp) -> Result<u64, Error>;
+
+    /// Answers when the engine does.
+    async fn check(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,3 @@
+//! `chatd`: the HTTP API and the workers behind it.
+
+fn main() {}

@@ -1,0 +1,63 @@
+//! The admin listener: what operators see, and API clients never do.
+
+use serde::{Deserialize, Serialize};
+
+use crate::applications::Application;
+use crate::ids::AppToken;
+
+/// Answer of `GET /admin/applications`, in order of token: the only list of applications there is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationPage {
+    /// At most `limit`.
+    pub applications: Vec<Application>,
+    /// What to give as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<AppToken>,
+}
+
+/// Answer of `GET /readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether requests can be served.
+    pub ready: bool,
+    /// Each dependency by name.
+    pub checks: Vec<Check>,
+}
+
+/// One dependency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// `store`, `log`, `counters`, `search` or `signals`.
+    pub name: String,
+    /// Whether it answered in time.
+    pub ok: bool,
+    /// How long the answer took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// What it said when it is not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Answer of `GET /admin/lag`: how far each group is behind the end of its topic, asked afresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// One entry a group and partition.
+    pub groups: Vec<GroupLag>,
+}
+
+/// One group in one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupLag {
+    /// For example `messages-store`.
+    pub group: String,
+    /// For example `messages`.
+    pub topic: String,
+    /// Within the topic, from 0.
+    pub partition: u32,
+    /// Offset that the next record will get.
+    pub end_offset: u64,
+    /// Offset of the first record that the group has not applied.
+    pub committed_offset: u64,
+    /// The difference.
+    pub lag_records: u64,
+}
