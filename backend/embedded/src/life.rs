@@ -1,0 +1,120 @@
+//! The life of the data directory: retention, and closing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::port::log::{Group, Topic};
+use chat_core::port::store::Store;
+use chat_core::port::{Life, log, search, store};
+use chat_wire::time::Timestamp;
+use parking_lot::Mutex;
+
+use crate::counters::Numbers;
+use crate::lock::Lock;
+use crate::log::Events;
+use crate::progress::Progress;
+use crate::search::Index;
+use crate::store::Rows;
+
+/// Steps of retention, and of giving pages back, in one call. Appends go on between them.
+const STEPS: usize = 64;
+/// How long the answer to an idempotency key is kept.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything that is open.
+pub(crate) struct Estate {
+    pub(crate) rows: Arc<Rows>,
+    pub(crate) log: Arc<Events>,
+    pub(crate) numbers: Arc<Numbers>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) retention: Duration,
+    /// `None` once it is closed.
+    pub(crate) lock: Mutex<Option<Lock>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Search(#[from] search::Error),
+}
+
+impl Estate {
+    async fn tidy(&self) -> Result<(), Trouble> {
+        self.numbers.housekeep();
+        self.retain().await?;
+        self.rows.forget_keys(ago(KEY_LIFE)).await?;
+        self.index.housekeep().await?;
+        Ok(())
+    }
+
+    /// Removes records that every group has passed and that are older than the retention. Dead
+    /// letters stay: nobody but an operator is done with them.
+    async fn retain(&self) -> Result<(), Trouble> {
+        let before = ago(self.retention);
+        let mut checkpointed = false;
+        for topic in [Topic::Applications, Topic::Chats, Topic::Messages] {
+            let below = self.passed(topic);
+            if !self.log.prunable(topic, below, before).await? {
+                continue;
+            }
+            // What leaves the log must stand in the store's own file first (rule 11): the positions
+            // above were committed before this checkpoint.
+            if !checkpointed && !self.rows.checkpoint().await? {
+                return Ok(());
+            }
+            checkpointed = true;
+            for _ in 0..STEPS {
+                if self.log.prune(topic, below, before).await? == 0 {
+                    break;
+                }
+            }
+        }
+        for _ in 0..STEPS {
+            if !self.log.shrink().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first offset of a topic that some group has not applied.
+    fn passed(&self, topic: Topic) -> u64 {
+        let readers = Group::ALL
+            .into_iter()
+            .filter(|group| group.topic() == topic);
+        readers
+            .map(|group| self.progress.next(group))
+            .min()
+            .unwrap_or(0)
+    }
+}
+
+/// A time in the past.
+fn ago(span: Duration) -> Timestamp {
+    let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+    let now = Timestamp::now();
+    Timestamp::from_micros(now.as_micros().saturating_sub(micros)).unwrap_or(now)
+}
+
+#[async_trait]
+impl Life for Estate {
+    async fn housekeep(&self) {
+        if let Err(error) = self.tidy().await {
+            tracing::warn!(%error, "housekeeping stopped half-way; it is tried again");
+        }
+    }
+
+    async fn close(&self) {
+        // The log first: what was accepted is written. Then the rest, in no order that matters.
+        self.log.close().await;
+        self.rows.close().await;
+        self.index.close().await;
+        self.lock.lock().take();
+    }
+}

@@ -1,0 +1,180 @@
+//! Opening a data directory: the lock, the two databases, the index, the counters.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::port::{Ports, log, search, store};
+use parking_lot::Mutex;
+use sqlx::migrate::MigrateError;
+
+use crate::counters::{Numbers, tail};
+use crate::life::Estate;
+use crate::lock::{self, Lock};
+use crate::log::Events;
+use crate::log::file::{self, Place};
+use crate::progress::Progress;
+use crate::search::Index;
+use crate::signals::Hints;
+use crate::store::Rows;
+
+/// How long records stay in the log after every group has passed them.
+pub const RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// Where and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Made where it does not exist. Holds `log.db`, `store.db`, `index/` and `chatd.lock`.
+    pub data_dir: PathBuf,
+    /// How long records stay in the log after every group has passed them.
+    pub log_retention: Duration,
+    /// Appends are refused (503) rather than let `log.db` grow above this. `None`: the disk decides.
+    pub log_bytes_max: Option<u64>,
+}
+
+impl Config {
+    /// The defaults, in this directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            log_retention: RETENTION,
+            log_bytes_max: None,
+        }
+    }
+}
+
+/// Why a data directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be made or locked.
+    #[error("the data directory {dir} cannot be used: {error}")]
+    Directory {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "the data directory {dir} is in use by {holder}: stop that chatd, or give this one \
+         another directory with --data-dir"
+    )]
+    Held {
+        /// The data directory.
+        dir: PathBuf,
+        /// The process and when it started, as it has written them down.
+        holder: String,
+    },
+    /// A database cannot be opened, is damaged, or was made by a newer version.
+    #[error("the database {file} cannot be opened: {error}")]
+    Database {
+        /// The database.
+        file: PathBuf,
+        /// What SQLite says.
+        error: MigrateError,
+    },
+    /// The databases are open and do not answer as they should.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] store::Error),
+    /// The databases are open and do not answer as they should.
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] log::Error),
+    /// The index cannot be opened.
+    #[error("the search index in {dir} cannot be opened: {error}")]
+    Index {
+        /// The directory of the index.
+        dir: PathBuf,
+        /// What it says.
+        error: search::Error,
+    },
+}
+
+impl From<tail::Error> for OpenError {
+    fn from(error: tail::Error) -> Self {
+        match error {
+            tail::Error::Log(error) => Self::Log(error),
+            tail::Error::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Opens or makes a data directory and brings its schema up to date.
+///
+/// Must be called within a tokio runtime, which runs the log's writer from then on.
+///
+/// # Errors
+/// See [`OpenError`]; each says what it is about.
+pub async fn open(config: &Config) -> Result<Ports, OpenError> {
+    let dir = &config.data_dir;
+    let lock = take(dir)?;
+    let progress = Arc::new(Progress::default());
+    let (rows, log) = open_databases(config, &progress).await?;
+    let numbers = Numbers::rebuild(Arc::clone(&log), &rows, Arc::clone(&progress)).await?;
+    let index = open_index(dir.join("index")).await?;
+
+    let (rows, numbers, index) = (Arc::new(rows), Arc::new(numbers), Arc::new(index));
+    let estate = Estate {
+        rows: Arc::clone(&rows),
+        log: Arc::clone(&log),
+        numbers: Arc::clone(&numbers),
+        index: Arc::clone(&index),
+        progress,
+        retention: config.log_retention,
+        lock: Mutex::new(Some(lock)),
+    };
+    Ok(Ports {
+        store: rows,
+        log,
+        counters: numbers,
+        signals: Arc::new(Hints::default()),
+        search: index,
+        life: Arc::new(estate),
+    })
+}
+
+/// Makes the directory ours.
+fn take(dir: &Path) -> Result<Lock, OpenError> {
+    let dir = dir.to_owned();
+    let taken = std::fs::create_dir_all(&dir)
+        .map_err(lock::Error::from)
+        .and_then(|()| Lock::acquire(&dir));
+    taken.map_err(|error| match error {
+        lock::Error::Held(holder) => OpenError::Held { dir, holder },
+        lock::Error::Io(error) => OpenError::Directory { dir, error },
+    })
+}
+
+/// Opens both databases and lets them agree upon whose log it is.
+async fn open_databases(
+    config: &Config,
+    progress: &Arc<Progress>,
+) -> Result<(Rows, Arc<Events>), OpenError> {
+    let place = Place::in_dir(&config.data_dir, config.log_bytes_max);
+    let (mut connection, found) = place.open().await.map_err(|error| OpenError::Database {
+        file: place.file.clone(),
+        error,
+    })?;
+    let file = config.data_dir.join("store.db");
+    let rows = Rows::open(&file, Arc::clone(progress))
+        .await
+        .map_err(|error| OpenError::Database { file, error })?;
+    // The store first: it is what decides, and a crash in between is met again at the next start.
+    let epochs = rows.agree(&found).await?;
+    rows.load_progress().await?;
+    file::put_epochs(&mut connection, &epochs)
+        .await
+        .map_err(|error| OpenError::Database {
+            file: place.file.clone(),
+            error: error.into(),
+        })?;
+    let log = Events::start(place, connection, &found, &epochs);
+    Ok((rows, Arc::new(log)))
+}
+
+async fn open_index(dir: PathBuf) -> Result<Index, OpenError> {
+    Index::open(&dir)
+        .await
+        .map_err(|error| OpenError::Index { dir, error })
+}
