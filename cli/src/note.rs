@@ -1,0 +1,81 @@
+//! Everything that is not data: errors, hints, progress and remarks, on standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::output::text::visible;
+
+/// Writes one line. That it cannot be written is not worth failing for.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", visible(text));
+}
+
+/// Says what went wrong, for a person or for a program.
+pub(crate) fn error(error: &Error, json: bool) {
+    let mut stderr = io::stderr().lock();
+    // As above: there is no third place to complain to.
+    let _ = if json {
+        writeln!(stderr, "{}", as_json(error))
+    } else {
+        write!(stderr, "{}", as_text(error, paint()))
+    };
+}
+
+fn as_json(error: &Error) -> String {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        code: &'a str,
+        message: &'a str,
+        hint: Option<&'a str>,
+        retryable: bool,
+    }
+    crate::output::json::to_string(&Document {
+        code: &error.code,
+        message: &error.message,
+        hint: error.hint.as_deref(),
+        retryable: error.retryable,
+    })
+}
+
+fn as_text(error: &Error, paint: bool) -> String {
+    let (red, cyan, plain) = if paint {
+        ("\x1b[1;31m", "\x1b[36m", "\x1b[0m")
+    } else {
+        ("", "", "")
+    };
+    let mut text = String::new();
+    for (at, line) in error.message.lines().enumerate() {
+        let label = if at == 0 { "error: " } else { "" };
+        text.push_str(&format!("{red}{label}{plain}{}\n", visible(line)));
+    }
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!("{cyan}hint:{plain} {}\n", visible(hint)));
+    }
+    text
+}
+
+fn paint() -> bool {
+    io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_a_person_and_for_a_program() {
+        let error = Error::usage("no \x1b[31m application").with_hint("give --app");
+        assert_eq!(
+            as_text(&error, false),
+            "error: no \\x1b[31m application\nhint: give --app\n"
+        );
+        assert_eq!(
+            as_json(&error),
+            r#"{"code":"usage","message":"no \u001b[31m application","hint":"give --app","retryable":false}"#
+        );
+    }
+}
