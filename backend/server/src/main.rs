@@ -1,3 +1,81 @@
 //! `chatd`: the HTTP API and the workers behind it.
 
-fn main() {}
+use std::process::ExitCode;
+
+use chat_server::boot::{self, Running};
+use chat_server::config::{Command, Config, Startup};
+use chat_server::{http, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let Startup { command, config } = match Startup::from_process() {
+        Ok(startup) => startup,
+        Err(error) => return fail(&error),
+    };
+    let done = match command {
+        Command::Serve => serve(config),
+        Command::Migrate => migrate(&config),
+        Command::Config(report) => print(&report),
+        Command::Openapi => print(&http::openapi::text()),
+        Command::Api | Command::Worker(_) => Err(boot::Error::OneProcess {
+            data_dir: config.data_dir.clone(),
+        }
+        .into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn serve(config: Config) -> Result<(), AnyError> {
+    telemetry::init(&config)?;
+    runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let running = Running::start(config).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        running.stop().await;
+        Ok(())
+    })
+}
+
+fn migrate(config: &Config) -> Result<(), AnyError> {
+    telemetry::init(config)?;
+    runtime()?.block_on(async {
+        boot::migrate(config).await?;
+        Ok(())
+    })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("chatd")
+        .build()
+}
+
+fn print(text: &str) -> Result<(), AnyError> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    use std::io::Write as _;
+    let mut text = format!("chatd: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    // Nothing is left to tell a failure of stderr to.
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::FAILURE
+}

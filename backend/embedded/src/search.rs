@@ -1,0 +1,377 @@
+//! The search port on tantivy: one directory, one writer, exact sets of grams.
+//!
+//! Every message is a document with the distinct grams of its normalized body, without positions:
+//! a query is the conjunction of its grams, and the rules check each candidate against the stored
+//! body. A deleted message is a document without grams and scope, which keeps its revision.
+
+mod find;
+mod grams;
+mod plan;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::port::search::{Candidate, Document, Error, Indexed, Query, Search};
+use chat_wire::ids::{AppToken, ChatNumber};
+use parking_lot::{Mutex, RwLock};
+use tantivy::directory::error::OpenReadError;
+use tantivy::directory::{Directory, MmapDirectory};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy};
+use tantivy::store::Compressor;
+use tantivy::tokenizer::TokenizerManager;
+use tantivy::{IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
+
+use self::plan::{Fate, Plan};
+use self::schema::{Entry, PATH};
+use self::view::View;
+
+/// Bytes that documents take before they are written as a segment of their own, even without a
+/// commit. The least that tantivy takes; a batch of 10,000 short messages fits.
+const WRITER_BUDGET_BYTES: usize = 15_000_000;
+
+/// Threads that turn documents into segments. The analysis is most of the work of a batch, and a
+/// second one would take the other core from the store and make twice the segments to merge.
+const WRITER_THREADS: usize = 1;
+
+/// Threads that merge segments.
+const MERGE_THREADS: usize = 1;
+
+/// A segment with more than this share of replaced documents is rewritten.
+const MAX_REPLACED_SHARE: f32 = 0.3;
+
+/// How long closing waits for a merge. One that is cut off is done again later.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
+
+/// The index of one data directory.
+pub struct Index {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    index: tantivy::Index,
+    reader: IndexReader,
+    /// Replaced as a whole when a commit becomes visible.
+    view: RwLock<Arc<View>>,
+    writer: Mutex<Writer>,
+}
+
+enum Writer {
+    Open(IndexWriter<Entry>),
+    /// After a failure; the next call makes another one.
+    Broken,
+    Closed,
+}
+
+impl Index {
+    /// Opens the index in `dir`, or makes an empty one.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the directory holds a damaged index or one of another version,
+    /// [`Error::Unavailable`] when it cannot be read or written, or another process writes it.
+    pub async fn open(dir: &Path) -> Result<Self, Error> {
+        let dir = dir.to_owned();
+        let inner =
+            blocking(move || Inner::open(&dir).map_err(|error| cannot_open(&dir, &error))).await?;
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Whether nothing was ever indexed, or all of it was cleared.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inner.view().len() == 0
+    }
+
+    /// Drops all documents, to index everything again.
+    ///
+    /// # Errors
+    /// As for [`Search::index`].
+    pub async fn clear(&self) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.clear()).await
+    }
+
+    /// Goes over to what merges have made since the last commit, so that the files and the memory
+    /// of the segments that they replaced are let go. Cheap when there is nothing to do.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the directory cannot be read.
+    pub async fn housekeep(&self) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.housekeep()).await
+    }
+
+    /// Waits for merges and lets go of the directory. Calls that write fail afterwards.
+    pub async fn close(&self) {
+        let inner = Arc::clone(&self.inner);
+        let (done, closed) = tokio::sync::oneshot::channel();
+        // A thread of its own: the runtime would wait for one of its own at its end, however
+        // long the merge takes.
+        std::thread::spawn(move || {
+            let writer = std::mem::replace(&mut *inner.writer.lock(), Writer::Closed);
+            if let Writer::Open(writer) = writer {
+                writer.set_merge_policy(Box::new(NoMergePolicy));
+                if let Err(error) = writer.wait_merging_threads() {
+                    tracing::warn!(%error, "a merge of the search index failed");
+                }
+            }
+            let _ = done.send(());
+        });
+        if tokio::time::timeout(CLOSE_WAIT, closed).await.is_err() {
+            tracing::warn!("the search index is left in the middle of a merge");
+        }
+    }
+}
+
+#[async_trait]
+impl Search for Index {
+    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.index(documents)).await
+    }
+
+    async fn candidates(&self, query: &Query) -> Result<Vec<Candidate>, Error> {
+        let (view, query) = (self.inner.view(), query.clone());
+        blocking(move || find::candidates(&view, &query)).await
+    }
+
+    async fn count(&self, token: AppToken, chat: Option<ChatNumber>) -> Result<u64, Error> {
+        let view = self.inner.view();
+        let scope = schema::scope_path(token, chat);
+        blocking(move || view.count(&scope).map_err(failure)).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.index.load_metas().map(|_| ()).map_err(failure)).await
+    }
+}
+
+impl Inner {
+    fn open(dir: &Path) -> tantivy::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let index = tantivy::Index::builder()
+            .schema(schema::schema())
+            .settings(settings())
+            .tokenizers(tokenizers())
+            .open_or_create(MmapDirectory::open(dir)?)?;
+        let writer = open_writer(&index)?;
+        sweep(dir)?;
+        let manual = ReloadPolicy::Manual;
+        let reader = index.reader_builder().reload_policy(manual).try_into()?;
+        let view = View::open(&reader.searcher())?;
+        Ok(Self {
+            index,
+            reader,
+            view: RwLock::new(Arc::new(view)),
+            writer: Mutex::new(Writer::Open(writer)),
+        })
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read())
+    }
+
+    fn reload(&self) -> tantivy::Result<()> {
+        self.reader.reload()?;
+        let view = View::open(&self.reader.searcher())?;
+        *self.view.write() = Arc::new(view);
+        Ok(())
+    }
+
+    fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+        self.write(|writer| {
+            let plan = Plan::new(&self.view(), &documents)?;
+            for (document, fate) in documents.into_iter().zip(&plan.fates) {
+                let Fate::Add { replaces } = fate else {
+                    continue;
+                };
+                if *replaces {
+                    let path = schema::message_path(document.key);
+                    writer.delete_term(Term::from_field_bytes(PATH, &path));
+                }
+                writer.add_document(document.into())?;
+            }
+            if plan.changes() {
+                self.commit(writer)?;
+            }
+            Ok(plan.verdicts())
+        })
+    }
+
+    fn clear(&self) -> Result<(), Error> {
+        self.write(|writer| {
+            writer.delete_all_documents()?;
+            self.commit(writer)
+        })
+    }
+
+    /// Lends the writer, and throws it away when that fails or panics: what was added since the
+    /// last commit must never be committed later.
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&mut IndexWriter<Entry>) -> tantivy::Result<T>,
+    ) -> Result<T, Error> {
+        let mut slot = self.writer.lock();
+        let mut writer = match std::mem::replace(&mut *slot, Writer::Broken) {
+            Writer::Open(writer) => writer,
+            Writer::Broken => self.reopen_writer().map_err(failure)?,
+            Writer::Closed => {
+                *slot = Writer::Closed;
+                return Err(Error::Unavailable("it is closed".to_owned()));
+            }
+        };
+        match change(&mut writer) {
+            Ok(result) => {
+                *slot = Writer::Open(writer);
+                Ok(result)
+            }
+            Err(error) => Err(failure(cause(writer, error))),
+        }
+    }
+
+    /// The view is read again too: nobody knows how far the failed call has come.
+    fn reopen_writer(&self) -> tantivy::Result<IndexWriter<Entry>> {
+        let writer = open_writer(&self.index)?;
+        self.reload()?;
+        Ok(writer)
+    }
+
+    /// Everything up to here is durable and visible when this returns.
+    fn commit(&self, writer: &mut IndexWriter<Entry>) -> tantivy::Result<()> {
+        writer.commit()?;
+        // Tantivy syncs the directory before it renames the new list of segments into place, and
+        // not after: without this, a power cut could bring the former list back.
+        self.index.directory().sync_directory()?;
+        self.reload()
+    }
+
+    fn housekeep(&self) -> Result<(), Error> {
+        // A batch that is being written does all of this itself.
+        let Some(slot) = self.writer.try_lock() else {
+            return Ok(());
+        };
+        let Writer::Open(writer) = &*slot else {
+            return Ok(());
+        };
+        let listed = self.index.searchable_segment_ids().map_err(failure)?;
+        let view = self.view();
+        let open = view.segments.iter();
+        let open: Vec<_> = open.map(|segment| segment.reader.segment_id()).collect();
+        if listed.len() == open.len() && listed.iter().all(|id| open.contains(id)) {
+            return Ok(());
+        }
+        drop(view);
+        self.reload().map_err(failure)?;
+        let collected = writer.garbage_collect_files().wait();
+        collected.map(|_| ()).map_err(failure)
+    }
+}
+
+/// Removes the files that a killed process was about to rename into place: tantivy gives them
+/// random names and forgets them. Only for whoever holds the writer's lock.
+fn sweep(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(".tmp") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn open_writer(index: &tantivy::Index) -> tantivy::Result<IndexWriter<Entry>> {
+    let options = IndexWriterOptions::builder()
+        .memory_budget_per_thread(WRITER_BUDGET_BYTES)
+        .num_worker_threads(WRITER_THREADS)
+        .num_merge_threads(MERGE_THREADS)
+        .build();
+    let writer = index.writer_with_options(options)?;
+    let mut policy = LogMergePolicy::default();
+    policy.set_del_docs_ratio_before_merge(MAX_REPLACED_SHARE);
+    writer.set_merge_policy(Box::new(policy));
+    Ok(writer)
+}
+
+/// What stopped the writer: adding to one whose thread has failed only says that it has.
+fn cause(mut writer: IndexWriter<Entry>, error: TantivyError) -> TantivyError {
+    writer.prepare_commit().err().unwrap_or(error)
+}
+
+/// Nothing is stored, so there is nothing to compress and no thread needed for it.
+fn settings() -> IndexSettings {
+    IndexSettings {
+        docstore_compression: Compressor::None,
+        docstore_compress_dedicated_thread: false,
+        ..IndexSettings::default()
+    }
+}
+
+fn tokenizers() -> TokenizerManager {
+    // Not an empty manager: tantivy wants its default tokenizer for the fields that are no text.
+    let tokenizers = TokenizerManager::default();
+    tokenizers.register(grams::NAME, grams::Grams::default());
+    tokenizers
+}
+
+/// Everything here touches files or computes for milliseconds, so none of it runs on a thread
+/// of the runtime.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Unavailable(error.to_string())),
+    }
+}
+
+fn failure(error: TantivyError) -> Error {
+    let text = error.to_string();
+    if is_damage(&error) {
+        Error::Unusable(text)
+    } else {
+        Error::Unavailable(text)
+    }
+}
+
+/// Whether it is what the files say, rather than that they could not be read or written.
+fn is_damage(error: &TantivyError) -> bool {
+    match error {
+        TantivyError::DataCorruption(_)
+        | TantivyError::IncompatibleIndex(_)
+        | TantivyError::SchemaError(_)
+        | TantivyError::FieldNotFound(_)
+        | TantivyError::DeserializeError(_)
+        | TantivyError::OpenReadError(OpenReadError::IncompatibleIndex(_)) => true,
+        TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. })
+        | TantivyError::IoError(io_error) => matches!(
+            io_error.kind(),
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
+}
+
+/// Adds what an operator needs to know about an index that cannot be opened.
+fn cannot_open(dir: &Path, error: &TantivyError) -> Error {
+    let place = dir.display();
+    let is_incomplete = matches!(
+        error,
+        TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_))
+    );
+    if is_incomplete || is_damage(error) {
+        Error::Unusable(format!(
+            "{place} is damaged or of another version ({error}); remove this directory, the index can be built again from the store"
+        ))
+    } else {
+        Error::Unavailable(format!("{place}: {error}"))
+    }
+}

@@ -1,0 +1,211 @@
+//! The checker: what the API shows, against what was done.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use chat_client::client::Client;
+use chat_client::messages::Span;
+use chat_client::pages::walk;
+use chat_client::search::Query;
+use chat_wire::ids::{AppToken, ChatNumber};
+use chat_wire::messages::Message;
+use chat_wire::search::Sort;
+
+use crate::Failure;
+use crate::ledger::Operation;
+
+/// Items of one page.
+const PAGE: u32 = 1_000;
+/// Breaches that are shown of one kind.
+const SHOWN: usize = 5;
+
+/// Figures, and what was broken.
+#[derive(Debug)]
+pub struct Verdict {
+    seed: u64,
+    figures: Vec<(&'static str, String)>,
+    breaches: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Verdict {
+    /// Nothing is known yet.
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            figures: Vec::new(),
+            breaches: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a figure.
+    pub fn figure(&mut self, name: &'static str, value: impl fmt::Display) {
+        self.figures.push((name, value.to_string()));
+    }
+
+    /// Notes a broken promise unless it holds.
+    pub fn must(&mut self, promise: &'static str, holds: bool, detail: impl FnOnce() -> String) {
+        if !holds {
+            self.breaches.entry(promise).or_default().push(detail());
+        }
+    }
+
+    /// Whether every promise was kept.
+    pub fn kept(&self) -> bool {
+        self.breaches.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<28} {}", "seed", self.seed)?;
+        for (name, value) in &self.figures {
+            writeln!(f, "{name:<28} {value}")?;
+        }
+        for (promise, details) in &self.breaches {
+            writeln!(f, "BROKEN {promise}: {} times", details.len())?;
+            for detail in details.iter().take(SHOWN) {
+                writeln!(f, "  {detail}")?;
+            }
+        }
+        write!(
+            f,
+            "{}",
+            if self.kept() {
+                "every promise kept"
+            } else {
+                "PROMISES BROKEN"
+            }
+        )
+    }
+}
+
+/// Every live message of a chat, in the order of the pages.
+pub async fn all_messages(
+    client: &Client,
+    token: AppToken,
+    chat: ChatNumber,
+) -> Result<(Vec<Message>, u32), Failure> {
+    let mut messages = Vec::new();
+    let mut settled = 0;
+    walk(
+        None,
+        async |after| {
+            let span = after.map_or(Span::Start, Span::After);
+            client.messages(token, chat, span, PAGE).await
+        },
+        |page| {
+            settled = page.settled_through;
+            messages.extend(page.messages);
+            Ok::<_, chat_client::error::Error>(true)
+        },
+    )
+    .await?;
+    Ok((messages, settled))
+}
+
+/// Every hit, in order.
+pub async fn all_hits(
+    client: &Client,
+    token: AppToken,
+    chat: Option<ChatNumber>,
+    text: &str,
+    sort: Sort,
+) -> Result<Vec<chat_wire::search::Hit>, Failure> {
+    let mut hits = Vec::new();
+    walk(
+        None,
+        async |cursor| {
+            let query = Query {
+                text: text.to_owned(),
+                chat,
+                sort,
+                limit: PAGE,
+                cursor,
+            };
+            client.search(token, &query).await
+        },
+        |page| {
+            hits.extend(page.hits);
+            Ok::<_, chat_client::error::Error>(true)
+        },
+    )
+    .await?;
+    Ok(hits)
+}
+
+/// Compares one chat with the ledger. `common` is a text that every body contains.
+pub async fn chat(
+    client: &Client,
+    token: AppToken,
+    chat: ChatNumber,
+    operations: &[&Operation],
+    common: &str,
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
+    let (messages, settled) = all_messages(client, token, chat).await?;
+    let mut by_body: HashMap<&str, Vec<&Message>> = HashMap::new();
+    for message in &messages {
+        by_body.entry(&message.body).or_default().push(message);
+    }
+    let numbers: Vec<u32> = messages.iter().map(|m| m.message_number.get()).collect();
+    verdict.must(
+        "numbers unique and in order",
+        numbers.is_sorted_by(|a, b| a < b),
+        || format!("chat {chat}: the pages are not strictly ascending"),
+    );
+    let highest_acknowledged = operations.iter().filter_map(|op| op.number).max();
+    let highest = highest_acknowledged.map_or(0, chat_wire::ids::MessageNumber::get);
+    verdict.must("dense after settling", settled >= highest, || {
+        format!("chat {chat}: settled through {settled}, acknowledged up to {highest}")
+    });
+    for operation in operations {
+        let stored = by_body.remove(operation.body.as_str()).unwrap_or_default();
+        match operation.number {
+            Some(number) => {
+                verdict.must("nothing acknowledged lost", !stored.is_empty(), || {
+                    format!("chat {chat}: message {number} was acknowledged and is not there")
+                });
+                verdict.must(
+                    "stored where acknowledged",
+                    stored
+                        .first()
+                        .is_none_or(|message| message.message_number == number),
+                    || format!("chat {chat}: message {number} is stored under another number"),
+                );
+            }
+            // Nobody was told of it: it may be there or not.
+            None => {}
+        }
+        verdict.must("nothing stored twice", stored.len() <= 1, || {
+            format!("chat {chat}: a body is stored {} times", stored.len())
+        });
+    }
+    verdict.must("nothing that nobody sent", by_body.is_empty(), || {
+        format!("chat {chat}: {} bodies are in no ledger", by_body.len())
+    });
+    let counted = client.chat(token, chat).await?.messages_count;
+    verdict.must(
+        "counts equal rows",
+        counted as usize == messages.len(),
+        || {
+            format!(
+                "chat {chat}: counted {counted}, there are {}",
+                messages.len()
+            )
+        },
+    );
+    let hits = all_hits(client, token, Some(chat), common, Sort::Number).await?;
+    let found: Vec<&Message> = hits.iter().map(|hit| &hit.message).collect();
+    verdict.must(
+        "index equals store",
+        found.into_iter().eq(&messages),
+        || {
+            format!(
+                "chat {chat}: {} found, {} stored",
+                hits.len(),
+                messages.len()
+            )
+        },
+    );
+    Ok(())
+}

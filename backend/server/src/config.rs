@@ -1,0 +1,329 @@
+//! Configuration: defaults, then `.env`, then the environment, then flags.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+/// Why the process cannot start with what it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `.env` cannot be read.
+    #[error(".env cannot be read: {0}; mend the line or remove the file")]
+    DotEnv(#[from] dotenvy::Error),
+    /// The admin listener would be open to others.
+    #[error(
+        "CHATD_ADMIN_LISTEN is {0}, which others can reach, and there is no CHATD_ADMIN_KEY; \
+         set a key, or listen on 127.0.0.1"
+    )]
+    OpenAdmin(SocketAddr),
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Address of the API
+    #[arg(
+        long,
+        env = "CHATD_LISTEN",
+        default_value = "127.0.0.1:7700",
+        global = true
+    )]
+    pub listen: SocketAddr,
+
+    /// Address of health, metrics and administration
+    #[arg(
+        long,
+        env = "CHATD_ADMIN_LISTEN",
+        default_value = "127.0.0.1:7701",
+        global = true
+    )]
+    pub admin_listen: SocketAddr,
+
+    /// Bearer key of the admin listener; needed where that is not loopback
+    #[arg(long, env = "CHATD_ADMIN_KEY", hide_env_values = true, global = true)]
+    pub admin_key: Option<String>,
+
+    /// Directory of log, store and index
+    #[arg(long, env = "CHATD_DATA_DIR", default_value_os_t = default_data_dir(), global = true)]
+    pub data_dir: PathBuf,
+
+    /// Milliseconds in which the log must acknowledge a create
+    #[arg(long, env = "CHATD_CREATE_DEADLINE_MS", default_value_t = 5_000, global = true,
+          value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    pub create_deadline_ms: u64,
+
+    /// Messages a second that one application may create; 0 for no limit
+    #[arg(long, env = "CHATD_RATE_LIMIT", default_value_t = 0, global = true)]
+    pub rate_limit: u32,
+
+    /// Requests at work at the same time; what comes beyond is answered 503
+    #[arg(long, env = "CHATD_MAX_IN_FLIGHT", default_value_t = 2_048, global = true,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_in_flight: u32,
+
+    /// Open connections; what comes beyond waits
+    #[arg(long, env = "CHATD_MAX_CONNECTIONS", default_value_t = 10_000, global = true,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Hours that applied records stay in the log
+    #[arg(
+        long,
+        env = "CHATD_LOG_RETENTION_HOURS",
+        default_value_t = 24,
+        global = true
+    )]
+    pub log_retention_hours: u32,
+
+    /// Milliseconds that requests and workers have to finish when the process is told to stop
+    #[arg(
+        long,
+        env = "CHATD_STOP_DEADLINE_MS",
+        default_value_t = 10_000,
+        global = true
+    )]
+    pub stop_deadline_ms: u64,
+
+    /// What is logged: a level, or directives as in tracing's EnvFilter
+    #[arg(long, env = "CHATD_LOG", default_value = "info", global = true)]
+    pub log: String,
+
+    /// Form of log lines
+    #[arg(
+        long,
+        env = "CHATD_LOG_FORMAT",
+        value_enum,
+        default_value = "text",
+        global = true
+    )]
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// The create deadline.
+    #[must_use]
+    pub const fn create_deadline(&self) -> Duration {
+        Duration::from_millis(self.create_deadline_ms)
+    }
+
+    /// The deadline of a stop.
+    #[must_use]
+    pub const fn stop_deadline(&self) -> Duration {
+        Duration::from_millis(self.stop_deadline_ms)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if !self.admin_listen.ip().is_loopback()
+            && self.admin_key.as_deref().is_none_or(str::is_empty)
+        {
+            return Err(Error::OpenAdmin(self.admin_listen));
+        }
+        Ok(())
+    }
+}
+
+/// `$XDG_DATA_HOME/chatd`, `~/.local/share/chatd`, or `chatd-data` here where there is no home.
+fn default_data_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("XDG_DATA_HOME")
+        .map(|data| PathBuf::from(data).join("chatd"))
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share/chatd")))
+        .unwrap_or_else(|| PathBuf::from("chatd-data"))
+}
+
+/// What the process was asked to do.
+#[derive(Debug)]
+pub enum Command {
+    /// The API and all workers.
+    Serve,
+    /// Only the API.
+    Api,
+    /// One worker.
+    Worker(Worker),
+    /// Create or update the schemas, then end.
+    Migrate,
+    /// Print this text: every setting, its value and where it came from.
+    Config(String),
+    /// Print the API's description.
+    Openapi,
+}
+
+/// The workers by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Worker {
+    /// Applications into the store
+    Applications,
+    /// Chats into the store
+    Chats,
+    /// Messages into the store
+    Messages,
+    /// Messages into the search index
+    Search,
+}
+
+/// The chat backend
+///
+/// Without a command it runs the API and all workers in one process, on SQLite and tantivy in the data directory.
+#[derive(Debug, Parser)]
+#[command(name = "chatd", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<CliCommand>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliCommand {
+    /// Run only the API
+    Api,
+    /// Run only one worker
+    Worker {
+        /// Which one
+        name: Worker,
+    },
+    /// Create or update the schemas, then end
+    Migrate,
+    /// Print every setting, its value and where it came from
+    Config,
+    /// Print the OpenAPI document of the API
+    Openapi,
+}
+
+/// A parsed command line.
+#[derive(Debug)]
+pub struct Startup {
+    /// What to do.
+    pub command: Command,
+    /// With which settings.
+    pub config: Config,
+}
+
+impl Startup {
+    /// Reads `.env`, the environment and the command line; on `--help` and on bad flags the process ends here.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn from_process() -> Result<Self, Error> {
+        let before: HashSet<String> = std::env::vars().map(|(name, _)| name).collect();
+        match dotenvy::dotenv() {
+            Ok(_) => {}
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        let matches = Cli::command().get_matches();
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.config.check()?;
+        let command = match cli.command {
+            None => Command::Serve,
+            Some(CliCommand::Api) => Command::Api,
+            Some(CliCommand::Worker { name }) => Command::Worker(name),
+            Some(CliCommand::Migrate) => Command::Migrate,
+            Some(CliCommand::Config) => Command::Config(report(&matches, &before)),
+            Some(CliCommand::Openapi) => Command::Openapi,
+        };
+        Ok(Self {
+            command,
+            config: cli.config,
+        })
+    }
+}
+
+/// One line a setting: its variable, its value, where that came from, what it is.
+fn report(matches: &clap::ArgMatches, before_dotenv: &HashSet<String>) -> String {
+    // Global flags may stand before or behind the subcommand; clap keeps them in both places.
+    let innermost = matches.subcommand().map_or(matches, |(_, inner)| inner);
+    let mut rows = Vec::new();
+    for arg in Cli::command().get_arguments() {
+        let Some(variable) = arg
+            .get_env()
+            .map(|name| name.to_string_lossy().into_owned())
+        else {
+            continue;
+        };
+        let id = arg.get_id().as_str();
+        let raw = innermost.get_raw(id).and_then(|mut values| values.next());
+        let value = match raw {
+            None => "(not set)".to_owned(),
+            Some(_) if arg.is_hide_env_values_set() => "********".to_owned(),
+            Some(value) => value.to_string_lossy().into_owned(),
+        };
+        let source = match innermost.value_source(id) {
+            None | Some(ValueSource::DefaultValue) => "default".to_owned(),
+            Some(ValueSource::EnvVariable) if before_dotenv.contains(&variable) => {
+                "environment".to_owned()
+            }
+            Some(ValueSource::EnvVariable) => ".env".to_owned(),
+            _ => format!("--{}", arg.get_long().unwrap_or(id)),
+        };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        rows.push((variable, value, source, help));
+    }
+    let width = |column: fn(&(String, String, String, String)) -> usize| {
+        rows.iter().map(column).max().unwrap_or(0)
+    };
+    let (first, second, third) = (
+        width(|row| row.0.len()),
+        width(|row| row.1.len()),
+        width(|row| row.2.len()),
+    );
+    rows.iter()
+        .map(|(variable, value, source, help)| {
+            format!("{variable:first$}  {value:second$}  {source:third$}  {help}\n")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_open_admin_listener_needs_a_key() {
+        let parse = |args: &[&str]| Cli::try_parse_from(args).unwrap().config.check();
+        assert!(parse(&["chatd", "--admin-listen", "0.0.0.0:1"]).is_err());
+        assert!(parse(&["chatd", "--admin-listen", "0.0.0.0:1", "--admin-key", "k"]).is_ok());
+        assert!(parse(&["chatd", "--admin-listen", "[::1]:1"]).is_ok());
+    }
+
+    #[test]
+    fn the_report_masks_the_key_and_names_the_source() {
+        let args = [
+            "chatd",
+            "config",
+            "--admin-key",
+            "hush",
+            "--rate-limit",
+            "7",
+        ];
+        let matches = Cli::command().get_matches_from(args);
+        let report = report(&matches, &HashSet::new());
+        assert!(!report.contains("hush"));
+        let line = report
+            .lines()
+            .find(|line| line.starts_with("CHATD_RATE_LIMIT"))
+            .unwrap();
+        assert!(
+            line.contains('7') && line.contains("--rate-limit"),
+            "{line}"
+        );
+    }
+}

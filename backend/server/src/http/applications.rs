@@ -1,0 +1,59 @@
+//! `/applications`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use chat_core::applications::Read;
+use chat_core::limits::Broken;
+use chat_wire::applications::{ApplicationCreated, NewApplication};
+use http::StatusCode;
+use uuid::Uuid;
+
+use crate::http::Api;
+use crate::http::extract::{App, Json, Wishes};
+use crate::http::problem::Refusal;
+use crate::http::serve::{Answer, accepted, pending};
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    wishes: Wishes,
+    body: Json<NewApplication>,
+) -> Result<Response, Refusal> {
+    if let Some(key) = &wishes.key
+        && Uuid::try_parse(key).is_err()
+    {
+        // Nothing but the key keeps two tenants apart here, and a guessable one would hand the
+        // first one's credential to the second (rule 9).
+        return Err(Broken::new("Idempotency-Key", "must be a UUID on POST /applications").into());
+    }
+    let key = wishes.stored_key(None, "applications", &body.bytes);
+    let token = api.backend.create_application(body.value.name, key).await?;
+    let status = match wishes.wait {
+        Some(limit) if api.backend.wait_application(token, limit).await? => StatusCode::CREATED,
+        _ => StatusCode::ACCEPTED,
+    };
+    let location = format!("/applications/{}", token.reveal());
+    Ok(accepted(status, &location, &ApplicationCreated { token }))
+}
+
+pub(super) async fn get(State(api): State<Api>, App(token): App) -> Result<Response, Refusal> {
+    Ok(match api.backend.application(token).await? {
+        Read::Stored(application) => Answer(application).into_response(),
+        Read::Pending => pending(),
+    })
+}
+
+pub(super) async fn rename(
+    State(api): State<Api>,
+    App(token): App,
+    body: Json<NewApplication>,
+) -> Result<Response, Refusal> {
+    api.backend
+        .rename_application(token, body.value.name)
+        .await?;
+    let location = format!("/applications/{}", token.reveal());
+    Ok(accepted(
+        StatusCode::ACCEPTED,
+        &location,
+        &ApplicationCreated { token },
+    ))
+}

@@ -1,0 +1,190 @@
+//! `/applications/{token}/chats/{chat}/messages`.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use chat_core::applications::Read;
+use chat_core::limits::{self, Broken};
+use chat_core::messages::{BatchRange, Cursor};
+use chat_core::port::store::{ChatKey, MessageKey};
+use chat_wire::ids::MessageNumber;
+use chat_wire::messages::{BatchCreated, EditMessage, MessageCreated, MessagePage, NewMessage};
+use chat_wire::problem::{Code, Problem};
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use crate::http::Api;
+use crate::http::extract::{self, InChat, Json, OneMessage, Params, Wishes};
+use crate::http::problem::Refusal;
+use crate::http::serve::{Answer, accepted, page_limit, pending};
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    InChat(chat): InChat,
+    wishes: Wishes,
+    body: Json<NewMessage>,
+) -> Result<Response, Refusal> {
+    let bytes = body.bytes;
+    let (status, range) =
+        create_all(&api, chat, &wishes, "messages", &bytes, vec![body.value]).await?;
+    let location = format!("{}/{}", messages_of(chat), range.first);
+    let created = MessageCreated {
+        message_number: range.first,
+    };
+    Ok(accepted(status, &location, &created))
+}
+
+pub(super) async fn create_batch(
+    State(api): State<Api>,
+    InChat(chat): InChat,
+    wishes: Wishes,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let bytes = extract::body(request, "application/x-ndjson", limits::BATCH_BYTES).await?;
+    let messages = lines(&bytes)?;
+    let (status, range) = create_all(&api, chat, &wishes, "batch", &bytes, messages).await?;
+    let location = format!(
+        "{}?after={}&limit={}",
+        messages_of(chat),
+        range.first.get() - 1,
+        range.last.get() - range.first.get() + 1
+    );
+    Ok(accepted(status, &location, &BatchCreated::from(range)))
+}
+
+async fn create_all(
+    api: &Api,
+    chat: ChatKey,
+    wishes: &Wishes,
+    path: &str,
+    bytes: &[u8],
+    messages: Vec<NewMessage>,
+) -> Result<(StatusCode, BatchRange), Refusal> {
+    api.guard.creates(chat.token, messages.len())?;
+    let scope = format!("{}/{path}", chat.chat);
+    let key = wishes.stored_key(Some(chat.token), &scope, bytes);
+    let created = api.backend.create_messages(chat, messages, key).await?;
+    let Some(limit) = wishes.wait else {
+        return Ok((StatusCode::ACCEPTED, created.range));
+    };
+    Ok(
+        match api.backend.wait_messages(chat, created, limit).await? {
+            Some(range) => (StatusCode::CREATED, range),
+            None => (StatusCode::ACCEPTED, created.range),
+        },
+    )
+}
+
+fn lines(bytes: &[u8]) -> Result<Vec<NewMessage>, Refusal> {
+    let mut messages = Vec::new();
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        if messages.len() == limits::BATCH_LINES {
+            return Err(Broken {
+                field: "batch",
+                rule: "must have at most 1000 lines",
+                too_large: true,
+            }
+            .into());
+        }
+        let message = extract::json(line).map_err(|problem| {
+            let detail = format!("line {number}: {}", problem.detail);
+            Problem { detail, ..problem }.with_line(number)
+        })?;
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    after: Option<u32>,
+    before: Option<u32>,
+    around: Option<u32>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    InChat(chat): InChat,
+    Params(params): Params<ListParams>,
+) -> Result<Answer<MessagePage>, Refusal> {
+    let cursor = match (params.after, params.before, params.around) {
+        (None, None, None) => Cursor::After(0),
+        (Some(after), None, None) => Cursor::After(after),
+        (None, Some(before), None) => Cursor::Before(before),
+        (None, None, Some(around)) => Cursor::Around(around),
+        _ => {
+            return Err(Problem::new(
+                Code::InvalidParameter,
+                "at most one of after, before and around can be given",
+            )
+            .into());
+        }
+    };
+    let limit = page_limit(params.limit)?;
+    Ok(Answer(api.backend.messages(chat, cursor, limit).await?))
+}
+
+pub(super) async fn get(
+    State(api): State<Api>,
+    OneMessage(key): OneMessage,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let message = match api.backend.message(key).await? {
+        Read::Stored(message) => message,
+        Read::Pending => return Ok(pending()),
+    };
+    let etag = format!("\"{}\"", message.revision);
+    let known = headers
+        .get(IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let mut response = match known {
+        Some(known) if known.split(',').any(|tag| tag.trim() == etag) => {
+            StatusCode::NOT_MODIFIED.into_response()
+        }
+        _ => Answer(message).into_response(),
+    };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    Ok(response)
+}
+
+pub(super) async fn edit(
+    State(api): State<Api>,
+    OneMessage(key): OneMessage,
+    body: Json<EditMessage>,
+) -> Result<Response, Refusal> {
+    api.guard.creates(key.chat.token, 1)?;
+    api.backend.edit_message(key, body.value.body).await?;
+    Ok(changed(key))
+}
+
+pub(super) async fn delete(
+    State(api): State<Api>,
+    OneMessage(key): OneMessage,
+) -> Result<Response, Refusal> {
+    api.guard.creates(key.chat.token, 1)?;
+    api.backend.delete_message(key).await?;
+    Ok(changed(key))
+}
+
+fn changed(key: MessageKey) -> Response {
+    let message_number: MessageNumber = key.number;
+    let location = format!("{}/{message_number}", messages_of(key.chat));
+    accepted(
+        StatusCode::ACCEPTED,
+        &location,
+        &MessageCreated { message_number },
+    )
+}
+
+fn messages_of(chat: ChatKey) -> String {
+    format!(
+        "/applications/{}/chats/{}/messages",
+        chat.token.reveal(),
+        chat.chat
+    )
+}

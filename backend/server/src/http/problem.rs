@@ -1,0 +1,176 @@
+//! The one place where errors of the rules become statuses and problem documents.
+
+use axum::response::{IntoResponse, Response};
+use chat_core::error::Error;
+use chat_core::limits::Broken;
+use chat_wire::problem::{Code, MEDIA_TYPE, Problem};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+/// Seconds after which another try is worth it, where nothing better is known.
+pub const RETRY_SECONDS: u64 = 1;
+
+/// A problem on its way to the client.
+#[derive(Debug)]
+pub struct Refusal {
+    problem: Box<Problem>,
+    retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// With a `Retry-After` of so many seconds.
+    #[must_use]
+    pub const fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The document.
+    #[must_use]
+    pub const fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        let retry_after = transient(problem.code).then_some(RETRY_SECONDS);
+        Self {
+            problem: Box::new(problem),
+            retry_after,
+        }
+    }
+}
+
+/// Whether the same request may succeed later; such an answer says when.
+pub(crate) const fn transient(code: Code) -> bool {
+    matches!(
+        code,
+        Code::KeyInFlight
+            | Code::TooManyRequests
+            | Code::Unavailable
+            | Code::Overloaded
+            | Code::Fenced
+            | Code::NotAcknowledged
+            | Code::Stopping
+    )
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.problem.status).expect("every code has a status that exists");
+        let body = serde_json::to_vec(&self.problem).expect("a problem is plain data");
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // A 401 must name a scheme (RFC 9110, section 15.5.2).
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Broken> for Refusal {
+    fn from(broken: Broken) -> Self {
+        let code = if broken.too_large {
+            Code::TooLarge
+        } else {
+            Code::InvalidValue
+        };
+        Problem::new(code, broken.to_string())
+            .with_field(broken.field)
+            .into()
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let problem = match &error {
+            Error::UnknownApplication => Problem::new(Code::UnknownApplication, error.to_string())
+                .with_hint("create an application with POST /applications and use its token"),
+            Error::UnknownChat => Problem::new(Code::UnknownChat, error.to_string()).with_hint(
+                "create a chat with POST /applications/{token}/chats and use its number",
+            ),
+            Error::UnknownMessage => Problem::new(Code::UnknownMessage, error.to_string()),
+            Error::Gone => Problem::new(
+                Code::Gone,
+                "the message was deleted, or its number was never used",
+            ),
+            Error::Invalid(broken) => return (*broken).into(),
+            Error::InvalidLine { line, broken } => {
+                let refusal = Self::from(*broken);
+                return Problem {
+                    detail: error.to_string(),
+                    ..*refusal.problem
+                }
+                .with_line(*line)
+                .into();
+            }
+            Error::KeyInFlight => Problem::new(Code::KeyInFlight, error.to_string())
+                .with_hint("wait, then send the same request with the same key"),
+            Error::KeyReused => Problem::new(Code::KeyReused, error.to_string())
+                .with_field("Idempotency-Key")
+                .with_hint("use a new key for a new request"),
+            Error::Fenced => Problem::new(Code::Fenced, error.to_string()),
+            Error::NotAcknowledged => Problem::new(Code::NotAcknowledged, error.to_string())
+                .with_hint("send it again with the same Idempotency-Key to get the same number"),
+            Error::Exhausted => Problem::new(Code::InvalidValue, error.to_string())
+                .with_hint("create another chat or application"),
+            Error::Store(_) | Error::Log(_) | Error::Counters(_) | Error::Search(_) => {
+                return engine(&error);
+            }
+        };
+        problem.into()
+    }
+}
+
+/// An engine failed: its own words go to the log, not to the client.
+fn engine(error: &Error) -> Refusal {
+    let (name, retryable) = match error {
+        Error::Store(cause) => ("store", cause.retryable()),
+        Error::Log(cause) => ("log", cause.retryable()),
+        Error::Counters(cause) => ("counters", cause.retryable()),
+        Error::Search(cause) => ("search index", cause.retryable()),
+        _ => ("backend", false),
+    };
+    if retryable {
+        tracing::warn!(%error, "a request failed");
+        Problem::new(Code::Unavailable, format!("the {name} does not answer")).into()
+    } else {
+        tracing::error!(%error, "a request failed");
+        Problem::new(Code::Internal, format!("the {name} refused the request")).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat_core::port::store;
+
+    #[test]
+    fn an_engine_does_not_speak_to_clients() {
+        let secret = store::Error::Unavailable("mysql://user:secret@host".into());
+        let refusal = Refusal::from(Error::Store(secret));
+        assert_eq!(refusal.problem.status, 503);
+        assert_eq!(refusal.retry_after, Some(RETRY_SECONDS));
+        assert!(!refusal.problem.detail.contains("secret"));
+    }
+
+    #[test]
+    fn a_line_of_a_batch_keeps_its_code() {
+        let broken = Broken {
+            field: "body",
+            rule: "is too long",
+            too_large: true,
+        };
+        let refusal = Refusal::from(Error::InvalidLine { line: 3, broken });
+        assert_eq!(refusal.problem.status, 413);
+        assert_eq!(refusal.problem.line, Some(3));
+        assert_eq!(refusal.problem.field.as_deref(), Some("body"));
+    }
+}

@@ -1,0 +1,6 @@
+//! The workers: one loop, two jobs, four groups.
+
+pub mod run;
+pub mod search;
+pub mod store;
+pub mod upkeep;

@@ -1,0 +1,180 @@
+//! The one loop that all workers share: poll a batch, do the job, move on.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled, Record};
+use chat_core::port::{Ports, store};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::{GroupName, Metrics};
+
+/// Milliseconds that a poll waits for records.
+const POLL_WAIT_MS: u64 = 500;
+/// First pause after a failure.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Longest pause after a failure.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// What a worker does with a batch of one partition.
+#[async_trait]
+pub trait Job: Send + Sync {
+    /// The group that it works for.
+    fn group(&self) -> Group;
+
+    /// How much it wants at once.
+    fn limits(&self) -> PollLimits;
+
+    /// Does all of it and makes it durable, together with the position. Called again with the same
+    /// records after an error.
+    async fn handle(&self, partition: PartitionId, records: &[Record]) -> Result<(), Failure>;
+}
+
+/// Why a job did not do a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// Anything that the rules met.
+    #[error(transparent)]
+    Rules(#[from] chat_core::error::Error),
+    /// The worker was told to stop in the middle; nothing is lost.
+    #[error("the worker was told to stop")]
+    Stopped,
+}
+
+/// A pause that doubles.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) const fn new() -> Self {
+        Self(BACKOFF_MIN)
+    }
+
+    /// Waits, unless the worker is to stop.
+    pub(crate) async fn pause(&mut self, stop: &CancellationToken) {
+        let pause = self.0;
+        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Runs a job until it is told to stop; looks at `stop` between batches.
+pub async fn run(ports: Ports, job: impl Job, metrics: &Metrics, stop: CancellationToken) {
+    let group = job.group();
+    let mut backoff = Backoff::new();
+    while !stop.is_cancelled() {
+        match ports.log.join(group).await {
+            Ok(mut consumer) => {
+                backoff = Backoff::new();
+                if let Err(error) = consume(&ports, &job, consumer.as_mut(), metrics, &stop).await {
+                    tracing::error!(group = group.name(), %error, "the worker joins its group anew");
+                }
+                consumer.leave().await;
+            }
+            Err(error) => {
+                tracing::warn!(group = group.name(), %error, "the worker waits for the log");
+            }
+        }
+        if !stop.is_cancelled() {
+            metrics
+                .retries
+                .get_or_create(&GroupName {
+                    group: group.name(),
+                })
+                .inc();
+            backoff.pause(&stop).await;
+        }
+    }
+}
+
+async fn consume(
+    ports: &Ports,
+    job: &impl Job,
+    consumer: &mut dyn Consumer,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let limits = PollLimits {
+        wait_ms: POLL_WAIT_MS,
+        ..job.limits()
+    };
+    while !stop.is_cancelled() {
+        let polled = tokio::select! {
+            polled = consumer.poll(limits) => polled?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        match polled {
+            Polled::Assigned(partitions) => {
+                for partition in partitions {
+                    // The truth about the position is in the store, not in the log (rule 1).
+                    let position = ports.store.position(job.group(), partition).await?;
+                    consumer.seek(partition, position.next).await?;
+                }
+            }
+            Polled::Revoked(_) | Polled::Idle => {}
+            Polled::Records(records) => {
+                let (Some(first), Some(last)) = (records.first(), records.last()) else {
+                    continue;
+                };
+                let (partition, next) = (first.partition, last.offset + 1);
+                persist(job, partition, &records, metrics, stop).await?;
+                consumer.commit(partition, next).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does a batch, however often it takes.
+async fn persist(
+    job: &impl Job,
+    partition: PartitionId,
+    records: &[Record],
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let label = GroupName {
+        group: job.group().name(),
+    };
+    let mut backoff = Backoff::new();
+    loop {
+        let started = tokio::time::Instant::now();
+        match job.handle(partition, records).await {
+            Ok(()) => {
+                let size = u32::try_from(records.len()).unwrap_or(u32::MAX);
+                metrics
+                    .batch_records
+                    .get_or_create(&label)
+                    .observe(f64::from(size));
+                metrics
+                    .batch_seconds
+                    .get_or_create(&label)
+                    .observe(started.elapsed().as_secs_f64());
+                return Ok(());
+            }
+            Err(Failure::Stopped) => return Err(Failure::Stopped),
+            Err(error) => {
+                metrics.retries.get_or_create(&label).inc();
+                tracing::warn!(
+                    group = label.group,
+                    batch.len = records.len(),
+                    %error,
+                    "a batch failed and is tried again"
+                );
+                backoff.pause(stop).await;
+                if stop.is_cancelled() {
+                    return Err(Failure::Stopped);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The job of the three store groups: apply events, and put aside what will never apply.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chat_core::apply::{self, Batch, Decoded, Homeless, Numbers, Outcome, Poison, Report};
+use chat_core::backend::Backend;
+use chat_core::event::Event;
+use chat_core::port::counters::{Counter, Take, Taken};
+use chat_core::port::log::{Group, Headers, NewRecord, Origin, PartitionId, PollLimits, Record};
+use chat_core::port::store;
+
+use crate::telemetry::Metrics;
+use crate::workers::run::{Failure, Job};
+
+/// Records of one transaction.
+const BATCH_RECORDS: usize = 4_000;
+/// Bytes of one transaction: what keeps memory small when every record is a batch of its own.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// Rounds in which numbers are taken for messages that found theirs taken.
+const HOUSING_ROUNDS: usize = 8;
+
+/// Applies one topic to the store.
+pub struct StoreJob {
+    backend: Backend,
+    group: Group,
+    metrics: Arc<Metrics>,
+}
+
+impl StoreJob {
+    /// For one of the groups that write the store.
+    #[must_use]
+    pub const fn new(backend: Backend, group: Group, metrics: Arc<Metrics>) -> Self {
+        Self {
+            backend,
+            group,
+            metrics,
+        }
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<(), Failure> {
+        let ports = self.backend.ports();
+        let mut numbers = Numbers::new();
+        for _ in 0..HOUSING_ROUNDS {
+            match apply::apply(ports.store.as_ref(), batch, &numbers).await? {
+                Outcome::Applied(report) => {
+                    self.count(&report);
+                    ports.signals.publish(&report.subjects).await;
+                    return Ok(());
+                }
+                Outcome::NeedsNumbers(homeless) => {
+                    for homeless in homeless {
+                        numbers.insert(homeless, self.number_for(homeless).await?);
+                    }
+                }
+            }
+        }
+        Err(store::Error::Unavailable("messages find no free number".into()).into())
+    }
+
+    /// A number of the counter, never the store's maximum and one (rule 10).
+    async fn number_for(&self, homeless: Homeless) -> Result<u32, Failure> {
+        let take = Take {
+            counter: Counter::Messages(homeless.chat),
+            count: 1,
+            keyed: None,
+        };
+        match self.backend.ports().counters.take(take).await {
+            Ok(Taken::Granted { first, .. }) => Ok(first),
+            Ok(_) => {
+                Err(store::Error::Unavailable("the chat's counter is not known".into()).into())
+            }
+            Err(error) => Err(Failure::Rules(error.into())),
+        }
+    }
+
+    /// Applies record by record, when the store refuses the batch as a whole: only the one that it
+    /// refuses becomes a dead letter.
+    async fn apply_one_by_one(&self, batch: Batch, records: &[Record]) -> Result<(), Failure> {
+        let Batch {
+            group,
+            partition,
+            epoch,
+            records: decoded,
+            ..
+        } = batch;
+        let single = |records: Vec<Decoded>, reserved: Vec<Decoded>, offset: u64, last_uid| Batch {
+            group,
+            partition,
+            epoch,
+            records,
+            reserved,
+            next: offset + 1,
+            last_uid,
+        };
+        for one in decoded {
+            let (offset, uid) = (one.offset, Some(one.uid));
+            let reason = match self
+                .apply(&single(vec![one.clone()], Vec::new(), offset, uid))
+                .await
+            {
+                Ok(()) => continue,
+                Err(Failure::Store(error)) if !error.retryable() => error.to_string(),
+                Err(other) => return Err(other),
+            };
+            let Some(record) = records.iter().find(|record| record.offset == offset) else {
+                continue;
+            };
+            self.bury(
+                epoch,
+                Poison {
+                    record: record.clone(),
+                    reason,
+                },
+            )
+            .await?;
+            let reserved = match &one.event {
+                Event::MessagesCreated(_) => vec![one],
+                _ => Vec::new(),
+            };
+            self.apply(&single(Vec::new(), reserved, offset, uid))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Appends to the dead-letter topic; durable before the record's position moves.
+    async fn bury(&self, epoch: u32, poison: Poison) -> Result<(), Failure> {
+        let Poison { record, reason } = poison;
+        tracing::error!(
+            topic = record.partition.topic.name(),
+            partition = record.partition.index,
+            offset = record.offset,
+            reason,
+            "a record can never be applied and becomes a dead letter"
+        );
+        let origin = record.headers.origin.unwrap_or(Origin {
+            epoch,
+            partition: record.partition,
+            offset: record.offset,
+        });
+        let dead = NewRecord {
+            key: record.key,
+            headers: Headers {
+                origin: Some(origin),
+                reason: Some(reason),
+                ..record.headers
+            },
+            value: record.value,
+        };
+        let topic = record.partition.topic.dead_letters();
+        self.backend.ports().log.append(topic, dead).await?;
+        self.metrics.count(self.group.name(), "dead", 1);
+        Ok(())
+    }
+
+    fn count(&self, report: &Report) {
+        let count = |outcome, events| self.metrics.count(self.group.name(), outcome, events);
+        count("created", report.created);
+        count("changed", report.changed);
+        count("repeated", report.repeated);
+        count("renumbered", report.renumbered);
+        count("superseded", report.superseded);
+    }
+}
+
+#[async_trait]
+impl Job for StoreJob {
+    fn group(&self) -> Group {
+        self.group
+    }
+
+    fn limits(&self) -> PollLimits {
+        PollLimits {
+            records: BATCH_RECORDS,
+            bytes: BATCH_BYTES,
+            wait_ms: 0,
+        }
+    }
+
+    async fn handle(&self, partition: PartitionId, records: &[Record]) -> Result<(), Failure> {
+        let epoch = self.backend.ports().log.epoch(partition.topic).await?;
+        let (batch, poison) = Batch::decode(self.group, partition, epoch, records.to_vec());
+        let applied = self
+            .backend
+            .ports()
+            .store
+            .position(self.group, partition)
+            .await?;
+        for poison in poison {
+            // A batch that is told again after its commit buries nothing twice.
+            if applied.epoch != epoch || poison.record.offset >= applied.next {
+                self.bury(epoch, poison).await?;
+            }
+        }
+        match self.apply(&batch).await {
+            Err(Failure::Store(error)) if !error.retryable() => {
+                let (next, last_uid) = (batch.next, batch.last_uid);
+                self.apply_one_by_one(batch, records).await?;
+                // Poison at the end of the batch moves the position too.
+                let rest = Batch {
+                    group: self.group,
+                    partition,
+                    epoch,
+                    records: Vec::new(),
+                    reserved: Vec::new(),
+                    next,
+                    last_uid,
+                };
+                self.apply(&rest).await
+            }
+            other => other,
+        }
+    }
+}
