@@ -11,11 +11,15 @@
     reason = "every function here is a test, and a panic is how it fails"
 )]
 
+pub mod consumer;
 pub mod counters;
 pub mod fixture;
+pub mod keys;
 pub mod life;
 pub mod list;
 pub mod log;
+pub mod pages;
+pub mod rows;
 pub mod sample;
 pub mod search;
 pub mod signals;

@@ -3,7 +3,7 @@
 //! They are hints: one may be lost with the connection, and one may come without a reason. What is
 //! promised is that a listener on a working engine does not miss one.
 
-use chat_core::port::signals::{Signals, Subject, Subscription};
+use chat_core::port::signals::{Subject, Subscription};
 use chat_wire::ids::ChatNumber;
 
 use crate::fixture::{Fixture, soon};
@@ -46,7 +46,10 @@ pub async fn a_hint_wakes_a_waiter(fixture: &impl Fixture) {
     let signals = fixture.open().await.signals;
     let mut listener = signals.subscribe(subject()).await;
     // Whatever may come without a reason has come by then.
-    while tokio::time::timeout(crate::fixture::QUIET, listener.changed()).await.is_ok() {}
+    while tokio::time::timeout(crate::fixture::QUIET, listener.changed())
+        .await
+        .is_ok()
+    {}
     let waiting = tokio::spawn(async move { listener.changed().await });
     signals.publish(&[subject()]).await;
     soon("the waiter wakes", waiting).await.unwrap();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chat_core::port::log::{Error, Topic};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
@@ -86,23 +87,29 @@ impl Place {
         }
     }
 
-    /// A connection that writes.
-    pub(super) async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
+    fn options(&self) -> SqliteConnectOptions {
         let mut options = sqlite::writing(&self.file, WRITER);
         if let Some(bytes) = self.bytes_max {
             options = options.pragma("max_page_count", (bytes / PAGE_BYTES).max(1).to_string());
         }
-        SqliteConnection::connect_with(&options).await
+        options
+    }
+
+    /// A connection that writes.
+    pub(super) async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        SqliteConnection::connect_with(&self.options()).await
     }
 
     /// Opens or makes the log and brings it up to date.
     pub(crate) async fn open(
         &self,
     ) -> Result<(SqliteConnection, Found), sqlx::migrate::MigrateError> {
-        let mut connection = self.connect().await?;
+        // A pool for a moment: the migrator's future is not `Send` over a bare connection.
+        let pool = sqlite::pool(1).connect_with(self.options()).await?;
         sqlx::migrate!("../../migrations/sqlite/log")
-            .run(&mut connection)
+            .run(&pool)
             .await?;
+        let mut connection = pool.acquire().await?.detach();
         let id = identity(&mut connection).await?;
         let topics = extents(&mut connection).await?;
         Ok((connection, Found { id, topics }))

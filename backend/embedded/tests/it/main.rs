@@ -1,3 +1,4 @@
 //! The embedded adapters as a whole: the contract of the ports, and what is theirs alone.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod smoke;
+mod contract;
