@@ -1,15 +1,34 @@
 //! Everything that is not data: errors, hints, progress and remarks, on standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::output::text::visible;
 
+/// Whether a program reads along, so that every line has to be an object.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on remarks are objects with the one member `note`.
+pub(crate) fn as_objects() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
 /// Writes one line. That it cannot be written is not worth failing for.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", visible(text));
+    #[derive(Serialize)]
+    struct Document<'a> {
+        note: &'a str,
+    }
+    let mut stderr = io::stderr().lock();
+    let _ = if JSON.load(Ordering::Relaxed) {
+        let document = Document { note: text };
+        writeln!(stderr, "{}", crate::output::json::to_string(&document))
+    } else {
+        writeln!(stderr, "{}", visible(text))
+    };
 }
 
 /// Says what went wrong, for a person or for a program.

@@ -24,6 +24,9 @@ pub(crate) struct Session {
 impl Session {
     /// Takes standard output.
     pub(crate) fn new(settings: Settings) -> Self {
+        if settings.format.is_json() {
+            note::as_objects();
+        }
         let out = Out::new(settings.format, settings.quiet, settings.color);
         Self { settings, out }
     }

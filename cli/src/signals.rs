@@ -11,16 +11,19 @@ static GRACE: OnceLock<watch::Sender<Option<Exit>>> = OnceLock::new();
 
 /// Begins to watch. A thread of its own sees signals even while the command is stuck in a write to a full pipe.
 pub(crate) fn watch() {
-    std::thread::spawn(|| {
+    let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build();
         // Without this thread the system's default holds: the process ends at once,
         // and the shell shows the same codes.
         if let Ok(runtime) = runtime {
-            runtime.block_on(listen());
+            runtime.block_on(listen(ready));
         }
     });
+    // The sender is dropped once signals are caught, or cannot be.
+    let _ = is_ready.recv();
 }
 
 /// From now on the first signal only asks; the second ends the process.
@@ -44,10 +47,11 @@ impl Asked {
     }
 }
 
-async fn listen() {
+async fn listen(ready: std::sync::mpsc::Sender<()>) {
     let Ok(mut signals) = Signals::new() else {
         return;
     };
+    drop(ready);
     loop {
         let exit = signals.next().await;
         let asked_before = GRACE.get().map(|sender| sender.send_replace(Some(exit)));

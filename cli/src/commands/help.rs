@@ -48,8 +48,9 @@ fn exit_codes() -> String {
         text.push_str(&format!("{code:>4}  {name:<11}  {meaning}\n"));
     }
     text.push_str(
-        "\nWith -o json or ndjson an error is one JSON object on standard error:\n\
-         code (the API's own, or the name above), message, hint, retryable.\n",
+        "\nWith -o json or ndjson every line on standard error is a JSON object: {\"note\": ...} for a\n\
+         remark, and at the end code (the API's own, or the name above), message, hint and\n\
+         retryable for an error.\n",
     );
     text
 }

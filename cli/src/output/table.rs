@@ -247,7 +247,7 @@ mod tests {
         NUMBER  SENDER  BODY
              1  ann     hello
           1000  日本語  a\x1b[2Jb
-             7  éve     
+             7  éve
         ");
     }
 

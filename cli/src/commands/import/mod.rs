@@ -25,7 +25,7 @@ use self::key::Keys;
 use self::progress::{Counts, Progress};
 use self::read::{End, Stop};
 use self::rejects::Rejects;
-use self::send::{Ended, Outcome, Plan};
+use self::send::{Ended, Notes, Outcome, Plan};
 use self::source::Source;
 use self::wait::Wait;
 use crate::commands::on_one_thread;
@@ -181,6 +181,8 @@ impl Import {
             rejects,
             counts,
             stop: stop.clone(),
+            notes: Box::new(progress.notes()),
+            quiet,
         };
         let mut asked = signals::ask_first();
         let outcome = send::run(plan, read::start(source, keys, stop), asked.clone()).await;
@@ -245,9 +247,6 @@ impl Import {
         Ok(client.create_application(&new, &create).await?.value.token)
     }
 }
-
-/// Writes a line without spoiling the bar.
-type Notes = dyn Fn(&str) + Send + Sync;
 
 fn config(session: &Session, notes: &Arc<OnceLock<Box<Notes>>>) -> Config {
     let (quiet, verbose) = (session.settings.quiet, session.settings.verbose);

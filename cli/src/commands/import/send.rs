@@ -37,7 +37,12 @@ pub(crate) struct Plan {
     pub(crate) rejects: Rejects,
     pub(crate) counts: Arc<Counts>,
     pub(crate) stop: Stop,
+    pub(crate) notes: Box<Notes>,
+    pub(crate) quiet: bool,
 }
+
+/// Writes a line without spoiling the display of progress.
+pub(crate) type Notes = dyn Fn(&str) + Send + Sync;
 
 /// How it ended.
 pub(crate) struct Outcome {
@@ -81,7 +86,7 @@ pub(crate) async fn run(
                 Ok(landed) => sender.land(landed),
                 Err(error) => sender.fail(Error::failure(format!("a task broke: {error}"))),
             },
-            exit = asked.wait(), if running => sender.end(Ended::Asked(exit)),
+            exit = asked.wait(), if running => sender.ask(exit),
         }
     }
     sender.outcome()
@@ -281,6 +286,15 @@ impl Sender {
 
     fn fail(&mut self, error: Error) {
         self.end(Ended::Failed(error));
+    }
+
+    fn ask(&mut self, exit: Exit) {
+        if !self.plan.quiet {
+            (self.plan.notes)(
+                "stopping: what is under way may finish; a second signal ends it at once",
+            );
+        }
+        self.end(Ended::Asked(exit));
     }
 
     /// The first reason counts, but the end of the input gives way to every other.

@@ -1,0 +1,12 @@
+//! `chatctl` as its users see it: the real binary against a scripted server.
+
+mod config;
+mod exit_codes;
+mod export;
+mod fake;
+mod help;
+mod import;
+mod interrupt;
+mod run;
+mod shapes;
+mod tail;
