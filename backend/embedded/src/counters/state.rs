@@ -331,8 +331,13 @@ impl State {
         let safe = match entry.phase {
             // Once it is applied the store knows the answer, and is asked from now on.
             Phase::Acknowledged(mark) => horizon.applied(&mark),
-            // Nobody was ever told this answer, and what was appended is long since applied.
-            Phase::Leased(until) => now >= until && now.duration_since(entry.made) >= KEY_LIFE,
+            // Nobody was told this answer, but the event may have been appended all the same, even
+            // late. After a day, and with nothing waiting in the log, it is in the store or nowhere.
+            Phase::Leased(until) => {
+                now >= until
+                    && now.duration_since(entry.made) >= KEY_LIFE
+                    && horizon.applied(&horizon.end())
+            }
         };
         if safe {
             if let Some(application) = self.applications.get_mut(&entry.token) {

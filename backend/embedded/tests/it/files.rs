@@ -1,0 +1,306 @@
+//! What happens to the files: they are lost, cut, full, copied, pruned.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_core::port::Ports;
+use chat_core::port::log::{Error, Group, Headers, NewRecord, PartitionId, PollLimits, Topic};
+use chat_core::port::store::Position;
+use chat_embedded::open::{Config, OpenError, open};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const PLACE: PartitionId = PartitionId {
+    topic: Topic::Messages,
+    index: 0,
+};
+
+const PAGE: PollLimits = PollLimits {
+    records: 1_000,
+    bytes: 1 << 20,
+    wait_ms: 0,
+};
+
+fn record(value: &str) -> NewRecord {
+    NewRecord {
+        key: Bytes::from_static(b"key"),
+        headers: Headers {
+            uid: Some(Uuid::from_u128(1)),
+            ..Headers::default()
+        },
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    }
+}
+
+async fn append(ports: &Ports, value: &str) -> u64 {
+    let appended = ports.log.append(Topic::Messages, record(value)).await;
+    appended.unwrap().offset
+}
+
+async fn apply(ports: &Ports, group: Group, next: u64) {
+    let epoch = ports.log.epoch(group.topic()).await.unwrap();
+    let partition = PartitionId {
+        topic: group.topic(),
+        index: 0,
+    };
+    let tx = ports.store.begin(group, partition).await.unwrap();
+    let position = Position {
+        next,
+        epoch,
+        last_uid: Some(Uuid::from_u128(1)),
+    };
+    tx.commit(position).await.unwrap();
+}
+
+async fn position(ports: &Ports, group: Group) -> (u64, u32) {
+    let position = ports.store.position(group, PLACE).await.unwrap();
+    (position.next, position.epoch)
+}
+
+async fn values(ports: &Ports, from: u64) -> Vec<String> {
+    let (_, end) = ports.log.range(PLACE).await.unwrap();
+    let mut values = Vec::new();
+    let mut at = from;
+    while at < end {
+        let records = ports.log.read(PLACE, at, PAGE).await.unwrap();
+        at = records.last().unwrap().offset + 1;
+        values.extend(
+            records
+                .iter()
+                .map(|record| String::from_utf8(record.value.to_vec()).unwrap()),
+        );
+    }
+    values
+}
+
+async fn opened(dir: &TempDir) -> Ports {
+    open(&Config::new(dir.path())).await.unwrap()
+}
+
+/// Retention that removes all that it may.
+async fn impatient(dir: &TempDir) -> Ports {
+    let config = Config {
+        log_retention: Duration::ZERO,
+        ..Config::new(dir.path())
+    };
+    open(&config).await.unwrap()
+}
+
+fn remove(dir: &TempDir, database: &str) {
+    for suffix in ["", "-wal", "-shm"] {
+        let file = dir.path().join(format!("{database}{suffix}"));
+        if file.exists() {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_open_is_told_who_is_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = opened(&dir).await;
+    let Err(refused) = open(&Config::new(dir.path())).await else {
+        panic!("two have one directory")
+    };
+    assert!(matches!(refused, OpenError::Held { .. }));
+    let text = refused.to_string();
+    let process = format!("process {}", std::process::id());
+    assert!(
+        text.contains(&process) && text.contains("--data-dir"),
+        "{text}"
+    );
+    ports.life.close().await;
+    opened(&dir).await;
+}
+
+#[tokio::test]
+async fn a_lost_log_begins_a_new_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = opened(&dir).await;
+    for nth in 0..3 {
+        assert_eq!(append(&ports, "old").await, nth);
+    }
+    apply(&ports, Group::MessagesStore, 3).await;
+    apply(&ports, Group::MessagesIndex, 2).await;
+    ports.life.close().await;
+    remove(&dir, "log.db");
+
+    let ports = opened(&dir).await;
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 1);
+    assert_eq!(position(&ports, Group::MessagesStore).await, (0, 1));
+    assert_eq!(position(&ports, Group::MessagesIndex).await, (0, 1));
+    assert_eq!(append(&ports, "new").await, 0);
+    ports.life.close().await;
+
+    // The epoch stands from now on, and outlives the store too.
+    let ports = opened(&dir).await;
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 1);
+    assert_eq!(position(&ports, Group::MessagesStore).await, (0, 1));
+    ports.life.close().await;
+    remove(&dir, "store.db");
+    let ports = opened(&dir).await;
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 1);
+    assert_eq!(values(&ports, 0).await, ["new"]);
+}
+
+#[tokio::test]
+async fn a_log_of_another_store_is_noticed() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for dir in [&dir, &other] {
+        let ports = opened(dir).await;
+        for _ in 0..5 {
+            append(&ports, "any").await;
+        }
+        apply(&ports, Group::MessagesStore, 4).await;
+        ports.life.close().await;
+    }
+    // As long as the one that it replaces, so only its identity tells.
+    std::fs::copy(other.path().join("log.db"), dir.path().join("log.db")).unwrap();
+    let ports = opened(&dir).await;
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 1);
+    assert_eq!(position(&ports, Group::MessagesStore).await, (0, 1));
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_begins_a_new_epoch_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let backup = dir.path().join("backup");
+    let ports = opened(&dir).await;
+    append(&ports, "0").await;
+    append(&ports, "1").await;
+    ports.life.close().await;
+    std::fs::copy(dir.path().join("log.db"), &backup).unwrap();
+    let ports = opened(&dir).await;
+    for nth in 2..5 {
+        assert_eq!(append(&ports, "cut").await, nth);
+    }
+    apply(&ports, Group::MessagesStore, 5).await;
+    apply(&ports, Group::MessagesIndex, 1).await;
+    ports.life.close().await;
+    remove(&dir, "log.db");
+    std::fs::copy(&backup, dir.path().join("log.db")).unwrap();
+
+    let ports = opened(&dir).await;
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 1);
+    assert_eq!(ports.log.epoch(Topic::Chats).await.unwrap(), 0);
+    assert_eq!(position(&ports, Group::MessagesStore).await, (2, 1));
+    assert_eq!(position(&ports, Group::MessagesIndex).await, (1, 1));
+    assert_eq!(append(&ports, "2").await, 2);
+    assert_eq!(values(&ports, 0).await, ["0", "1", "2"]);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_running_directory_has_every_acknowledged_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = opened(&dir).await;
+    let mut sent = Vec::new();
+    for nth in 0..200 {
+        sent.push(format!("{nth}"));
+        append(&ports, &sent[nth]).await;
+    }
+    apply(&ports, Group::MessagesStore, 150).await;
+    // What a killed process leaves behind: the files as they are, nothing closed.
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["log.db", "log.db-wal", "store.db", "store.db-wal"] {
+        std::fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let ports = opened(&copy).await;
+    assert_eq!(values(&ports, 0).await, sent);
+    assert_eq!(position(&ports, Group::MessagesStore).await, (150, 0));
+    assert_eq!(append(&ports, "next").await, 200);
+}
+
+#[tokio::test]
+async fn a_full_log_refuses_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Config {
+        log_bytes_max: Some(400 * 1024),
+        ..Config::new(dir.path())
+    };
+    let ports = open(&full).await.unwrap();
+    let mut sent = Vec::new();
+    let mut refused = 0;
+    // The large ones stop fitting first; small ones may go on for a while.
+    for nth in 0..60 {
+        let value = format!(
+            "{nth} {}",
+            "x".repeat(if nth % 3 == 0 { 30_000 } else { 300 })
+        );
+        match ports.log.append(Topic::Messages, record(&value)).await {
+            Ok(at) => {
+                assert_eq!(at.offset, sent.len() as u64);
+                sent.push(value);
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Unavailable(_)), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && sent.len() > 5, "{refused} refused");
+    assert_eq!(values(&ports, 0).await, sent);
+    ports.life.close().await;
+    let ports = opened(&dir).await;
+    assert_eq!(values(&ports, 0).await, sent);
+    assert_eq!(append(&ports, "more").await, sent.len() as u64);
+}
+
+#[tokio::test]
+async fn retention_removes_what_all_have_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = impatient(&dir).await;
+    let body = "x".repeat(100_000);
+    for nth in 0..300 {
+        assert_eq!(append(&ports, &body).await, nth);
+    }
+    let before = size(dir.path());
+    apply(&ports, Group::MessagesStore, 300).await;
+    apply(&ports, Group::MessagesIndex, 250).await;
+    ports.life.housekeep().await;
+    assert_eq!(ports.log.range(PLACE).await.unwrap(), (250, 300));
+    let gone = ports.log.read(PLACE, 249, PAGE).await.unwrap_err();
+    assert!(
+        matches!(
+            gone,
+            Error::OutOfRange {
+                asked: 249,
+                start: 250
+            }
+        ),
+        "{gone}"
+    );
+    assert_eq!(values(&ports, 250).await.len(), 50);
+
+    apply(&ports, Group::MessagesIndex, 300).await;
+    ports.life.housekeep().await;
+    assert_eq!(ports.log.range(PLACE).await.unwrap(), (300, 300));
+    ports.life.close().await;
+    let after = size(dir.path());
+    assert!(after < before / 2, "{before} bytes before, {after} after");
+
+    // Emptied, and the next offset is known all the same (rule 11).
+    let ports = impatient(&dir).await;
+    assert_eq!(ports.log.range(PLACE).await.unwrap(), (300, 300));
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 0);
+    assert_eq!(append(&ports, "after").await, 300);
+}
+
+#[tokio::test]
+async fn retention_waits_for_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = opened(&dir).await;
+    append(&ports, "young").await;
+    apply(&ports, Group::MessagesStore, 1).await;
+    apply(&ports, Group::MessagesIndex, 1).await;
+    ports.life.housekeep().await;
+    assert_eq!(ports.log.range(PLACE).await.unwrap(), (0, 1));
+}
+
+fn size(dir: &Path) -> u64 {
+    ["log.db", "log.db-wal"]
+        .iter()
+        .filter_map(|file| std::fs::metadata(dir.join(file)).ok())
+        .map(|file| file.len())
+        .sum()
+}
