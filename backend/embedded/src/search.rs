@@ -63,7 +63,7 @@ struct Inner {
 }
 
 enum Writer {
-    Open(IndexWriter<Entry>),
+    Open(Box<IndexWriter<Entry>>),
     /// After a failure; the next call makes another one.
     Broken,
     Closed,
@@ -172,7 +172,7 @@ impl Inner {
             index,
             reader,
             view: RwLock::new(Arc::new(view)),
-            writer: Mutex::new(Writer::Open(writer)),
+            writer: Mutex::new(Writer::Open(Box::new(writer))),
         })
     }
 
@@ -223,7 +223,7 @@ impl Inner {
         let mut slot = self.writer.lock();
         let mut writer = match std::mem::replace(&mut *slot, Writer::Broken) {
             Writer::Open(writer) => writer,
-            Writer::Broken => self.reopen_writer().map_err(failure)?,
+            Writer::Broken => Box::new(self.reopen_writer().map_err(failure)?),
             Writer::Closed => {
                 *slot = Writer::Closed;
                 return Err(Error::Unavailable("it is closed".to_owned()));
@@ -234,7 +234,7 @@ impl Inner {
                 *slot = Writer::Open(writer);
                 Ok(result)
             }
-            Err(error) => Err(failure(cause(writer, error))),
+            Err(error) => Err(failure(cause(*writer, error))),
         }
     }
 

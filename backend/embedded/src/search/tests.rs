@@ -117,6 +117,7 @@ impl Model {
             page.after = candidates.last().map(|candidate| candidate.rank);
             let real = |candidate: &Candidate| contains(&self.0[&candidate.key], &query.text);
             found.extend(candidates.into_iter().filter(real));
+            assert!(found.len() <= self.0.len(), "a page begins within the last");
             if last {
                 break;
             }
