@@ -43,19 +43,30 @@ fn each_layer_beats_the_one_below() {
     // Credentials are not for screenshots.
     assert_eq!(explain("app", &[], None), ("0123…".into(), "file".into()));
 
+    let table = fake.run(&["config", "explain", "color"]).ok().stdout;
+    assert!(table.starts_with("USED  LAYER        FROM"), "{table}");
     let shown = fake
-        .run(&["config", "explain", "server", "--server", "http://flag"])
+        .run(&["config", "show", "--server", "http://flag", "-o", "csv"])
         .ok()
         .stdout;
     let shown = shown
         .replace(&file.display().to_string(), "FILE")
         .replace(&fake.url, "URL");
     insta::assert_snapshot!(shown, @"
-    USED  LAYER        FROM                                         VALUE
-    yes   flag         --server                                     http://flag
-          environment  CHATCTL_SERVER                               URL
-          file         FILE  -
-          default                                                   http://127.0.0.1:7700
+    key,value,layer,from
+    server,http://flag,flag,--server
+    admin,URL,environment,CHATCTL_ADMIN
+    admin-key,,-,
+    admin-key-file,,-,
+    app,0123…,file,FILE
+    chat,,-,
+    output,csv,flag,--output
+    quiet,false,default,
+    timeout,5s,file,FILE
+    retries,1,file,FILE
+    no-input,false,default,
+    color,auto,default,
+    verbose,false,default,
     ");
 }
 
@@ -82,26 +93,26 @@ fn mistakes_in_the_file_are_named() {
 fn all_settings_at_once() {
     let fake = Fake::start();
     let shown = run(fake
-        .chatctl(&["config", "show", "-v"])
+        .chatctl(&["config", "show", "-v", "-o", "csv"])
         .env("CHATCTL_ADMIN_KEY", "secret"))
     .ok()
     .stdout;
     let shown = shown.replace(&fake.url, "URL");
     assert!(!shown.contains("secret"));
     insta::assert_snapshot!(shown, @"
-    KEY             VALUE                   LAYER        FROM
-    server          URL  environment  CHATCTL_SERVER
-    admin           URL  environment  CHATCTL_ADMIN
-    admin-key       …                       environment  CHATCTL_ADMIN_KEY
-    admin-key-file  -                       -
-    app             -                       -
-    chat            -                       -
-    output          table                   default
-    quiet           false                   default
-    timeout         30s                     default
-    retries         3                       default
-    no-input        false                   default
-    color           auto                    default
-    verbose         true                    flag         --verbose
+    key,value,layer,from
+    server,URL,environment,CHATCTL_SERVER
+    admin,URL,environment,CHATCTL_ADMIN
+    admin-key,…,environment,CHATCTL_ADMIN_KEY
+    admin-key-file,,-,
+    app,,-,
+    chat,,-,
+    output,csv,flag,--output
+    quiet,false,default,
+    timeout,30s,default,
+    retries,3,default,
+    no-input,false,default,
+    color,auto,default,
+    verbose,true,flag,--verbose
     ");
 }

@@ -5,7 +5,11 @@ use crate::fake::Fake;
 #[test]
 fn the_help_texts() {
     let fake = Fake::start();
-    let help = |args: &[&str]| fake.run(&[&["help"], args].concat()).ok().stdout;
+    let help = |args: &[&str]| {
+        let text = fake.run(&[&["help"], args].concat()).ok().stdout;
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        lines.join("\n")
+    };
     let own = |args: &[&str]| {
         let text = help(args);
         let (own, common) = text.split_once("Common options:").unwrap();
