@@ -120,8 +120,12 @@ struct Witness {
     given: HashSet<(Counter, u32)>,
     last: HashMap<Counter, u32>,
     generation: HashMap<AppToken, u32>,
-    /// The answer of each key that is still remembered for sure.
+    /// The last answer of each key.
     answers: HashMap<u128, (Counter, Grant)>,
+    /// The keys that must still be remembered.
+    held: HashSet<u128>,
+    /// Where the log ended when a key was first acknowledged.
+    marks: HashMap<u128, u64>,
 }
 
 impl Witness {
@@ -187,8 +191,9 @@ fn run(calls: &[Call]) {
                         };
                         witness.granted(counter, grant);
                         if let Some(name) = name {
-                            let before = witness.answers.insert(name, (counter, grant));
-                            assert_eq!(before, None, "a key that is remembered took a number");
+                            witness.answers.insert(name, (counter, grant));
+                            let new = witness.held.insert(name);
+                            assert!(new, "a key that is remembered took a number");
                         }
                     }
                     Ok(Taken::Repeat(grant) | Taken::Resume(grant)) => {
@@ -202,6 +207,9 @@ fn run(calls: &[Call]) {
                 log.end += 1;
                 for name in key * 10..key * 10 + 6 {
                     state.acknowledge(self::key(name), &log);
+                    if witness.held.contains(&name) {
+                        witness.marks.entry(name).or_insert(log.end);
+                    }
                 }
             }
             Call::Restore {
@@ -213,12 +221,11 @@ fn run(calls: &[Call]) {
             }
             Call::Forget => {
                 now += Duration::from_secs(24 * 60 * 60);
-                let held = log.applied == log.end;
                 state.forget(now, &log, 1_000);
-                if held {
-                    // Then all may have gone, and the store answers from now on.
-                    witness.answers.clear();
-                }
+                // What is in the store may have gone, and the store answers from now on.
+                let Witness { held, marks, .. } = &mut witness;
+                held.retain(|name| *marks.get(name).unwrap_or(&log.end) > log.applied);
+                marks.retain(|name, _| held.contains(name));
             }
             Call::Wait => now += LEASE,
             Call::Apply => log.applied = log.end,
