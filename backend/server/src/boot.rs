@@ -137,6 +137,12 @@ impl Running {
         Ok(running)
     }
 
+    /// The rules behind the listeners, for whoever runs the server in a process of its own.
+    #[must_use]
+    pub const fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     fn start_listener(&mut self, listener: TcpListener, router: axum::Router, config: &Config) {
         self.listeners.spawn(serve::serve(
             listener,
