@@ -22,7 +22,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::key::Keys;
-use self::progress::{Counts, Progress};
+use self::progress::{Counts, Progress, Remaining};
 use self::read::{End, Stop};
 use self::rejects::Rejects;
 use self::send::{Ended, Notes, Outcome, Plan};
@@ -41,6 +41,10 @@ use crate::signals;
 
 /// Retries of one call where nobody said how many: enough to sit out a restart of the server.
 const RETRIES: u32 = 8;
+
+/// What to do about an import that was not completed.
+const RUN_AGAIN: &str =
+    "run the same command again within 24 hours to complete it; nothing is made twice";
 
 /// Import messages from NDJSON, plain or gzip
 ///
@@ -189,12 +193,16 @@ impl Import {
         drop(progress);
 
         let seconds = elapsed(started);
+        let mut end = self.judge(&outcome, &input);
         let mut searchable_seconds = None;
-        let mut end = judge(&outcome, &input);
         if matches!(outcome.end, Ended::Input(_)) {
+            let remaining = Remaining::new(quiet);
+            let patience = session.settings.timeout;
             let waited = tokio::select! {
-                waited = self.wait.until_done(&admin, session.settings.timeout) => waited,
-                exit = asked.wait() => Err(Error::new(exit, "stopped while waiting; everything is acknowledged")),
+                waited = self.wait.until_done(&admin, patience, remaining) => waited,
+                exit = asked.wait() => {
+                    Err(Error::new(exit, "stopped while waiting; everything is acknowledged"))
+                }
             };
             match waited {
                 Ok(()) if self.wait == Wait::Indexed => searchable_seconds = Some(elapsed(started)),
@@ -224,6 +232,53 @@ impl Import {
         match &self.import_id {
             Some(name) => Keys::of_name(name),
             None => Keys::of_content(source.digest),
+        }
+    }
+
+    /// Whether all of it was done.
+    fn judge(&self, outcome: &Outcome, input: &str) -> Result<(), Error> {
+        let messages = grouped(outcome.messages);
+        match &outcome.end {
+            Ended::Input(End::Complete) if outcome.rejected == 0 => Ok(()),
+            Ended::Input(End::Complete) => {
+                let rejected = grouped(outcome.rejected);
+                let message =
+                    format!("{rejected} lines were refused; {messages} messages are imported");
+                Err(
+                    Error::new(Exit::Partial, message).with_hint(match &self.rejects {
+                        Some(path) => {
+                            format!("{} has each of them with its reason", path.display())
+                        }
+                        None => "--rejects FILE keeps refused lines with their reasons".to_owned(),
+                    }),
+                )
+            }
+            Ended::Input(End::Cut {
+                whole_lines,
+                reason,
+            }) => {
+                let lines = grouped(*whole_lines);
+                let message = format!(
+                    "{input} is cut short or damaged after line {lines} ({reason}); the {messages} messages before are imported"
+                );
+                Err(Error::new(Exit::Partial, message)
+                    .with_code("input_cut_short")
+                    .with_hint("a whole copy of it is another content, and would be imported from its beginning"))
+            }
+            Ended::Asked(exit) => {
+                let message = format!("stopped after {messages} messages");
+                Err(Error::new(*exit, message).with_hint(RUN_AGAIN))
+            }
+            Ended::Failed(error) => Err(Error {
+                exit: error.exit,
+                code: error.code.clone(),
+                message: format!("{}; {messages} messages are imported", error.message),
+                hint: Some(match &error.hint {
+                    Some(first) => format!("{first}; then {RUN_AGAIN}"),
+                    None => RUN_AGAIN.to_owned(),
+                }),
+                retryable: error.retryable,
+            }),
         }
     }
 
@@ -264,54 +319,6 @@ fn config(session: &Session, notes: &Arc<OnceLock<Box<Notes>>>) -> Config {
         }
     });
     config
-}
-
-/// Whether all of it was done.
-fn judge(outcome: &Outcome, input: &str) -> Result<(), Error> {
-    let messages = grouped(outcome.messages);
-    match &outcome.end {
-        Ended::Input(End::Complete) if outcome.rejected == 0 => Ok(()),
-        Ended::Input(End::Complete) => {
-            let rejected = grouped(outcome.rejected);
-            let message =
-                format!("{rejected} lines were refused; {messages} messages are imported");
-            Err(Error::new(Exit::Partial, message)
-                .with_hint("--rejects FILE keeps refused lines with their reasons"))
-        }
-        Ended::Input(End::Cut {
-            whole_lines,
-            reason,
-        }) => {
-            let lines = grouped(*whole_lines);
-            let message = format!(
-                "{input} is cut short or damaged after line {lines} ({reason}); the {messages} messages before are imported"
-            );
-            Err(Error::new(Exit::Partial, message)
-                .with_code("input_cut_short")
-                .with_hint("a whole copy of it is another content, and would be imported from its beginning"))
-        }
-        Ended::Asked(exit) => {
-            let message = format!("stopped after {messages} messages");
-            let hint =
-                "run the same command again within 24 hours to complete it; nothing is made twice";
-            Err(Error::new(*exit, message).with_hint(hint))
-        }
-        Ended::Failed(error) => {
-            let message = format!("{}; {messages} messages are imported", error.message);
-            let hint =
-                "run the same command again within 24 hours to complete it; nothing is made twice";
-            Err(Error {
-                exit: error.exit,
-                code: error.code.clone(),
-                message,
-                hint: Some(match &error.hint {
-                    Some(first) => format!("{first}; then {hint}"),
-                    None => hint.to_owned(),
-                }),
-                retryable: error.retryable,
-            })
-        }
-    }
 }
 
 /// To the millisecond.

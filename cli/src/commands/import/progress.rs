@@ -1,5 +1,6 @@
 //! How far an import has come: a bar on a terminal, a line every ten seconds elsewhere.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -62,6 +63,42 @@ impl Drop for Progress {
         if let Some(task) = &self.task {
             task.abort();
         }
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What is left to wait for, once everything is sent.
+pub(crate) struct Remaining {
+    bar: ProgressBar,
+    quiet: bool,
+    told: Cell<Instant>,
+}
+
+impl Remaining {
+    /// Shows nothing yet.
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            bar: bar(None, quiet),
+            quiet,
+            told: Cell::new(Instant::now()),
+        }
+    }
+
+    /// So many records are still to be applied.
+    pub(crate) fn tell(&self, records: u64) {
+        let text = format!("waiting: {} records to go", grouped(records));
+        if !self.bar.is_hidden() {
+            self.bar.set_message(text);
+            self.bar.tick();
+        } else if !self.quiet && self.told.get().elapsed() >= LINE_EVERY {
+            self.told.set(Instant::now());
+            note::line(&format!("import: {text}"));
+        }
+    }
+}
+
+impl Drop for Remaining {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

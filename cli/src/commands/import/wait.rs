@@ -7,6 +7,7 @@ use chat_client::admin::Admin;
 use chat_wire::admin::{GroupLag, Lag};
 use clap::ValueEnum;
 
+use crate::commands::import::progress::Remaining;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::text::grouped;
@@ -50,7 +51,12 @@ impl Wait {
 
     /// Waits until every group has passed what is at the ends of its topics now. Gives up
     /// once nothing has moved for `patience`.
-    pub(crate) async fn until_done(self, admin: &Admin, patience: Duration) -> Result<(), Error> {
+    pub(crate) async fn until_done(
+        self,
+        admin: &Admin,
+        patience: Duration,
+        remaining: Remaining,
+    ) -> Result<(), Error> {
         if self == Self::None {
             return Ok(());
         }
@@ -64,6 +70,7 @@ impl Wait {
             if behind == 0 {
                 return Ok(());
             }
+            remaining.tell(behind);
             if behind < best {
                 best = behind;
                 moved = Instant::now();
