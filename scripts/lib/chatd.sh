@@ -26,7 +26,9 @@ build() {
 start_chatd() {
   local data=$1 log=$2
   shift 2
-  "$bin/chatd" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data-dir "$data" "$@" 2>>"$log" &
+  # The line that says where it listens must be that of this start.
+  : >"$log"
+  "$bin/chatd" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data-dir "$data" "$@" 2>"$log" &
   chatd_pid=$!
   local deadline=$((SECONDS + 30)) ready
   until ready=$(grep 'chatd is ready' "$log" | tail -n 1) && [ -n "$ready" ]; do

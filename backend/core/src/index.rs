@@ -109,7 +109,9 @@ async fn rows(ports: &Ports, batch: &Batch) -> Result<Vec<MessageRow>, Error> {
     Ok(rows)
 }
 
-fn document(row: MessageRow) -> Option<Document> {
+/// What the index should say of a row; `None` for a void one, of which it says nothing.
+#[must_use]
+pub fn document(row: MessageRow) -> Option<Document> {
     let body = match row.state {
         State::Live => Some(row.body),
         State::Deleted => None,

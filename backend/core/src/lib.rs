@@ -17,4 +17,5 @@ pub mod port;
 pub mod recover;
 pub mod search;
 pub mod settle;
+mod tail;
 pub mod text;

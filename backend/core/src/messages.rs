@@ -194,7 +194,8 @@ impl Backend {
             Cursor::After(after) => {
                 let (rows, more) = self.above(chat, after, settled, limit).await?;
                 let next_after = more.then(|| last_number(&rows)).flatten();
-                let back = first_number(&rows).or_else(|| MessageNumber::new(after));
+                let end = after.min(settled).saturating_add(1);
+                let back = first_number(&rows).or_else(|| MessageNumber::new(end));
                 Ok(page(
                     rows,
                     settled,
@@ -203,25 +204,28 @@ impl Backend {
                 ))
             }
             Cursor::Before(before) => {
-                let (rows, more) = self
-                    .below(chat, before.min(settled.saturating_add(1)), limit)
-                    .await?;
+                let before = before.min(settled.saturating_add(1));
+                let (rows, more) = self.below(chat, before, limit).await?;
                 let next_before = more.then(|| first_number(&rows)).flatten();
-                let forward = last_number(&rows).filter(|n| n.get() < settled);
+                let forward = last_number(&rows)
+                    .or_else(|| MessageNumber::new(before.saturating_sub(1)))
+                    .filter(|n| n.get() < settled);
                 Ok(page(rows, settled, forward, next_before))
             }
             Cursor::Around(around) => {
                 let half = limit / 2;
+                let end = settled.saturating_add(1);
                 let (mut rows, before) = if half == 0 {
                     (Vec::new(), around > 1)
                 } else {
-                    self.below(chat, around.min(settled.saturating_add(1)), half)
-                        .await?
+                    self.below(chat, around.min(end), half).await?
                 };
                 let above = around.saturating_sub(1);
                 let (later, after) = self.above(chat, above, settled, limit - half).await?;
                 rows.extend(later);
-                let next_before = before.then(|| first_number(&rows)).flatten();
+                let next_before = before
+                    .then(|| first_number(&rows).or_else(|| MessageNumber::new(around.min(end))));
+                let next_before = next_before.flatten();
                 let next_after = after.then(|| last_number(&rows)).flatten();
                 Ok(page(rows, settled, next_after, next_before))
             }

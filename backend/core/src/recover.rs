@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::error::Error;
 use crate::port::counters::{Counter, Floor};
 use crate::port::store::ChatKey;
+use crate::tail::Tails;
 
 /// How long "there is no such application" is remembered (rule 17).
 const ABSENT_FOR: Duration = Duration::from_secs(1);
@@ -20,6 +21,12 @@ const ABSENT_FOR: Duration = Duration::from_secs(1);
 const ABSENT_MAX: usize = 10_000;
 /// The generation of counters that never lose what they know.
 const FIRST_GENERATION: u32 = 1;
+/// On top of the deadline: for clocks that differ, and for an answer that is on its way.
+const MARGIN: Duration = Duration::from_secs(1);
+/// How long a recovery is tried again when an engine fails it.
+const PERSISTENCE: Duration = Duration::from_secs(10);
+/// Pause between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// What recoveries of this process share.
 #[derive(Debug, Default)]
@@ -27,6 +34,7 @@ pub(crate) struct Recovery {
     /// One look at a time, so that a storm of unknown tokens costs one look-up each, not one a request.
     one: tokio::sync::Mutex<()>,
     absent: Mutex<HashMap<Counter, Instant>>,
+    tails: Tails,
 }
 
 impl Recovery {
@@ -59,6 +67,14 @@ impl Backend {
         if recovery.is_absent(counter) {
             return Err(unknown(counter));
         }
+        match self.ports().counters.floor() {
+            Floor::Store => self.recover_from_store(counter).await,
+            Floor::Log => self.recover_from_log(counter).await,
+        }
+    }
+
+    async fn recover_from_store(&self, counter: Counter) -> Result<(), Error> {
+        let recovery = self.recovery();
         let _one = recovery.one.lock().await;
         if recovery.is_absent(counter) {
             return Err(unknown(counter));
@@ -67,16 +83,90 @@ impl Backend {
         if counters.last(counter).await?.is_some() {
             return Ok(());
         }
-        let found = match counters.floor() {
-            Floor::Store => self.last_in_store(counter).await?,
-        };
-        match found {
+        match self.last_in_store(counter).await? {
             Some(last) => Ok(counters.restore(counter, last, FIRST_GENERATION).await?),
             None => {
                 recovery.remember_absent(counter);
                 Err(unknown(counter))
             }
         }
+    }
+
+    /// Tells at once whether there is such a counter. If there is, its recovery takes longer than a
+    /// caller can wait: it goes on by itself, and the caller is told to come back.
+    async fn recover_from_log(&self, counter: Counter) -> Result<(), Error> {
+        let recovery = self.recovery();
+        let counters = &self.ports().counters;
+        if counters.last(counter).await?.is_some() {
+            return Ok(());
+        }
+        // What was acknowledged before this question stands in the log by now, so nothing needs to be
+        // waited for to know what exists.
+        let seen = recovery
+            .tails
+            .seen(self.ports(), counter, Instant::now())
+            .await?;
+        if seen.is_none() && self.last_in_store(counter).await?.is_none() {
+            recovery.remember_absent(counter);
+            return Err(unknown(counter));
+        }
+        let deadline = self.settings().create_deadline;
+        let lease = deadline + MARGIN + PERSISTENCE;
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        if counters.claim(counter, lease_ms).await? {
+            let backend = self.clone();
+            tokio::spawn(async move { backend.refill(counter).await });
+        }
+        Err(Error::Fenced)
+    }
+
+    /// Waits for whoever was given a number before the counter was fenced, then puts it back.
+    async fn refill(&self, counter: Counter) {
+        let began = Instant::now();
+        tokio::time::sleep(self.settings().create_deadline + MARGIN).await;
+        let since = Instant::now();
+        loop {
+            match self.put_back(counter, since).await {
+                Ok((last, generation)) => {
+                    tracing::warn!(
+                        counter = kind(counter),
+                        last,
+                        generation,
+                        duration_ms =
+                            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                        "a counter that was lost, or could not be believed, is recovered"
+                    );
+                    return;
+                }
+                Err(error) if since.elapsed() < PERSISTENCE => {
+                    tracing::warn!(counter = kind(counter), %error, "a recovery is tried again");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::error!(
+                        counter = kind(counter),
+                        %error,
+                        "a recovery failed; the next request for the counter begins another"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn put_back(&self, counter: Counter, since: Instant) -> Result<(u32, u32), Error> {
+        let ports = self.ports();
+        let seen = self.recovery().tails.seen(ports, counter, since).await?;
+        let seen = seen.unwrap_or_default();
+        let stored = self.last_in_store(counter).await?.unwrap_or(0);
+        let last = seen.last.max(stored);
+        let token = counter.token();
+        let generation = ports.store.raise_generation(token).await?;
+        for (key, grant) in seen.keys {
+            ports.counters.restore_key(token, key, grant).await?;
+        }
+        ports.counters.restore(counter, last, generation).await?;
+        Ok((last, generation))
     }
 
     async fn last_in_store(&self, counter: Counter) -> Result<Option<u32>, Error> {
@@ -100,6 +190,13 @@ impl Backend {
     async fn last_message_in_store(&self, chat: ChatKey) -> Result<Option<u32>, Error> {
         let row = self.ports().store.chat(chat).await?;
         Ok(row.map(|row| row.highest))
+    }
+}
+
+const fn kind(counter: Counter) -> &'static str {
+    match counter {
+        Counter::Chats(_) => "chats",
+        Counter::Messages(_) => "messages",
     }
 }
 

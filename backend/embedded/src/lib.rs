@@ -17,6 +17,7 @@ mod lock;
 mod log;
 pub mod open;
 mod progress;
+pub mod rebuild;
 pub mod search;
 mod signals;
 mod sqlite;

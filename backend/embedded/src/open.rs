@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::port::{Ports, log, search, store};
+use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
 
@@ -15,6 +15,7 @@ use crate::lock::{self, Lock};
 use crate::log::Events;
 use crate::log::file::{self, Place};
 use crate::progress::Progress;
+use crate::rebuild;
 use crate::search::Index;
 use crate::signals::Hints;
 use crate::store::Rows;
@@ -87,7 +88,7 @@ pub enum OpenError {
         /// The directory of the index.
         dir: PathBuf,
         /// What it says.
-        error: search::Error,
+        error: rebuild::Error,
     },
 }
 
@@ -112,7 +113,7 @@ pub async fn open(config: &Config) -> Result<Ports, OpenError> {
     let progress = Arc::new(Progress::default());
     let (rows, log) = open_databases(config, &progress).await?;
     let numbers = Numbers::rebuild(Arc::clone(&log), &rows, Arc::clone(&progress)).await?;
-    let index = open_index(dir.join("index")).await?;
+    let index = open_index(dir.join("index"), &rows).await?;
 
     let (rows, numbers, index) = (Arc::new(rows), Arc::new(numbers), Arc::new(index));
     let estate = Estate {
@@ -173,8 +174,8 @@ async fn open_databases(
     Ok((rows, Arc::new(log)))
 }
 
-async fn open_index(dir: PathBuf) -> Result<Index, OpenError> {
-    Index::open(&dir)
+async fn open_index(dir: PathBuf, rows: &Rows) -> Result<Index, OpenError> {
+    rebuild::open(&dir, rows)
         .await
         .map_err(|error| OpenError::Index { dir, error })
 }

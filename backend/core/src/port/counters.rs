@@ -149,6 +149,9 @@ pub enum Opened {
 pub enum Floor {
     /// The counters know all that the log holds beyond the store: ask the store alone.
     Store,
+    /// The counters may have lost anything, and others may have given out numbers of theirs: fence,
+    /// wait for whoever still appends, then ask the log's tail and the store.
+    Log,
 }
 
 /// Numbers.
@@ -175,6 +178,13 @@ pub trait Counters: Send + Sync {
     /// Puts back the answer of a key that recovery found in the log.
     async fn restore_key(&self, token: AppToken, key: StoredKey, grant: Grant)
     -> Result<(), Error>;
+
+    /// Claims the recovery of a counter for so many milliseconds; false where somebody has it. A claim
+    /// ends with [`Counters::restore`]; until then a take of the counter is [`Taken::Fenced`].
+    async fn claim(&self, _counter: Counter, _lease_ms: u64) -> Result<bool, Error> {
+        // With [`Floor::Store`] a recovery waits for nothing and takes no claim.
+        Ok(true)
+    }
 
     /// Where what is missing has to be looked for.
     fn floor(&self) -> Floor;

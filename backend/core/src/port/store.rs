@@ -325,6 +325,13 @@ pub trait Store: Send + Sync {
     /// Removes keys that are older than this; returns how many.
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, Error>;
 
+    /// Raises the generation of an application's counters and returns it: above every one that was
+    /// returned before, and above the first, which is 1.
+    async fn raise_generation(&self, _token: AppToken) -> Result<u32, Error> {
+        // Counters that lose nothing stay in the first generation, and their stores keep none.
+        Ok(1)
+    }
+
     /// Answers when the engine does.
     async fn check(&self) -> Result<(), Error>;
 }

@@ -1,0 +1,185 @@
+//! The log's tail: what has been acknowledged and may not be in the store yet, as far as a recovery
+//! needs it (CORRECTNESS, rule 16: recovery waits for no worker, it reads the log itself).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::key::StoredKey;
+use crate::port::Ports;
+use crate::port::counters::{Counter, Grant};
+use crate::port::log::{Group, PartitionId, PollLimits, Record, Topic};
+use crate::port::store::ChatKey;
+
+/// How much one read of the tail brings.
+const READ: PollLimits = PollLimits {
+    records: 10_000,
+    bytes: 4 * 1024 * 1024,
+    wait_ms: 0,
+};
+/// Counters of one partition above which a tail is forgotten and read again from the store's position.
+const COUNTERS_MAX: usize = 500_000;
+
+/// What the tail says about one counter.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// The highest number in it; 0 where only the counter's own create stands there.
+    pub(crate) last: u32,
+    /// The answers of creates that carried a key.
+    pub(crate) keys: Vec<(StoredKey, Grant)>,
+}
+
+/// The tails of all partitions that were ever asked for. Whoever asks at the same time shares a read,
+/// and each read goes on where the last one ended.
+#[derive(Debug, Default)]
+pub(crate) struct Tails {
+    parts: Mutex<HashMap<PartitionId, Arc<tokio::sync::Mutex<Tail>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    /// Everything that was appended before this moment has been read.
+    complete_at: Option<Instant>,
+    epoch: u32,
+    next: u64,
+    counters: HashMap<Counter, Seen>,
+}
+
+impl Tails {
+    /// What stands in the tail of the counter's partitions about it, everything that was appended
+    /// before `since` included; `None` where nothing does. Ask the store afterwards, not before: what
+    /// leaves the tail is in the store by then.
+    pub(crate) async fn seen(
+        &self,
+        ports: &Ports,
+        counter: Counter,
+        since: Instant,
+    ) -> Result<Option<Seen>, Error> {
+        let mut found: Option<Seen> = None;
+        for (topic, key) in places(counter) {
+            let partition = ports.log.partition_of(topic, &key).await?;
+            let tail = Arc::clone(self.parts.lock().entry(partition).or_default());
+            let mut tail = tail.lock().await;
+            if tail.complete_at.is_none_or(|at| at < since) {
+                tail.read_on(ports, partition).await?;
+            }
+            if let Some(seen) = tail.counters.get(&counter) {
+                let all = found.get_or_insert_default();
+                all.last = all.last.max(seen.last);
+                all.keys.extend_from_slice(&seen.keys);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Tail {
+    async fn read_on(&mut self, ports: &Ports, partition: PartitionId) -> Result<(), Error> {
+        let complete_at = Instant::now();
+        let (start, end) = ports.log.range(partition).await?;
+        let epoch = ports.log.epoch(partition.topic).await?;
+        let stored = ports
+            .store
+            .position(store_group(partition.topic), partition)
+            .await?;
+        let applied = if stored.epoch == epoch {
+            stored.next
+        } else {
+            0
+        };
+        if self.epoch != epoch || self.next <= applied || self.counters.len() > COUNTERS_MAX {
+            // All that was read is in the store by now, or belongs to a log that is gone.
+            self.counters.clear();
+            self.epoch = epoch;
+            self.next = applied;
+        }
+        self.next = self.next.max(start);
+        while self.next < end {
+            let records = ports.log.read(partition, self.next, READ).await?;
+            let Some(last) = records.last() else {
+                break;
+            };
+            self.next = last.offset + 1;
+            for record in &records {
+                self.note(record);
+            }
+        }
+        self.complete_at = Some(complete_at);
+        Ok(())
+    }
+
+    fn note(&mut self, record: &Record) {
+        // What cannot be read took its number long ago, by its dead letter or not at all.
+        let Ok((uid, event)) = Event::decode(record) else {
+            return;
+        };
+        let (counter, first, count, generation, key) = match &event {
+            Event::ApplicationCreated(event) => {
+                let counter = Counter::Chats(event.application_token);
+                (counter, 0, 0, event.generation, event.key)
+            }
+            Event::ChatCreated(event) => {
+                let chat = ChatKey {
+                    token: event.application_token,
+                    chat: event.chat_number,
+                };
+                self.counters.entry(Counter::Messages(chat)).or_default();
+                let counter = Counter::Chats(event.application_token);
+                (
+                    counter,
+                    event.chat_number.get(),
+                    1,
+                    event.generation,
+                    event.key,
+                )
+            }
+            Event::MessagesCreated(event) => {
+                let count = event.last() - event.first.get() + 1;
+                let counter = Counter::Messages(event.chat());
+                (
+                    counter,
+                    event.first.get(),
+                    count,
+                    event.generation,
+                    event.key,
+                )
+            }
+            _ => return,
+        };
+        let seen = self.counters.entry(counter).or_default();
+        seen.last = seen.last.max((first + count).saturating_sub(1));
+        seen.keys.extend(key.map(|key| {
+            let grant = Grant {
+                first,
+                count,
+                uid,
+                generation,
+            };
+            (key, grant)
+        }));
+    }
+}
+
+/// Where events about a counter stand: those that make it, and those that carry its numbers.
+fn places(counter: Counter) -> [(Topic, bytes::Bytes); 2] {
+    let token = bytes::Bytes::from(counter.token().reveal());
+    match counter {
+        Counter::Chats(_) => [(Topic::Applications, token.clone()), (Topic::Chats, token)],
+        Counter::Messages(chat) => [
+            (Topic::Chats, token),
+            (Topic::Messages, Event::message_key(chat)),
+        ],
+    }
+}
+
+const fn store_group(topic: Topic) -> Group {
+    match topic {
+        Topic::Applications | Topic::ApplicationsDlq => Group::ApplicationsStore,
+        Topic::Chats | Topic::ChatsDlq => Group::ChatsStore,
+        Topic::Messages | Topic::MessagesDlq => Group::MessagesStore,
+    }
+}
