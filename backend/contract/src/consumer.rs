@@ -168,11 +168,14 @@ pub async fn groups_read_apart(fixture: &impl Fixture) {
         let sent = record("k", &nth.to_string());
         ports.log.append(Topic::Messages, sent).await.unwrap();
     }
-    for group in [Group::MessagesStore, Group::MessagesIndex] {
-        let mut consumer = reader(&ports, group).await;
-        assert_eq!(values(&mut *consumer, 5).await, ["0", "1", "2", "3", "4"]);
-        consumer.leave().await;
+    let mut store = reader(&ports, Group::MessagesStore).await;
+    let mut index = reader(&ports, Group::MessagesIndex).await;
+    for consumer in [&mut store, &mut index] {
+        let read = values(&mut **consumer, 5).await;
+        assert_eq!(read, ["0", "1", "2", "3", "4"]);
     }
+    store.leave().await;
+    index.leave().await;
 }
 
 /// A partition is one member's at a time: who loses it is told, and reads no more of it.
