@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use chat_core::backend::Backend;
 use chat_core::limits::Broken;
 use chat_core::port::log::{Group, PartitionId};
@@ -39,16 +39,34 @@ pub struct Admin {
     pub key: Option<Arc<str>>,
 }
 
+/// The paths that anyone may ask who reaches the listener: orchestrators hold no key.
+#[must_use]
+pub fn open_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
+    vec![("/livez", get(alive)), ("/readyz", get(ready))]
+}
+
+/// The paths that want the key, where there is one.
+#[must_use]
+pub fn guarded_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
+    vec![
+        ("/metrics", get(metrics)),
+        ("/admin/applications", get(applications)),
+        ("/admin/lag", get(lag)),
+    ]
+}
+
 /// The admin API.
 pub fn router(admin: Admin) -> Router {
-    let operators = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/admin/applications", get(applications))
-        .route("/admin/lag", get(lag))
-        .route_layer(middleware::from_fn_with_state(admin.clone(), authorize));
-    Router::new()
-        .route("/livez", get(alive))
-        .route("/readyz", get(ready))
+    let all = |routes: Vec<(&'static str, MethodRouter<Admin>)>| {
+        routes
+            .into_iter()
+            .fold(Router::new(), |router, (path, methods)| {
+                router.route(path, methods)
+            })
+    };
+    let operators =
+        all(guarded_routes()).route_layer(middleware::from_fn_with_state(admin.clone(), authorize));
+    all(open_routes())
         .merge(operators)
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
@@ -67,7 +85,10 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
         .headers()
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
+        .and_then(|value| value.split_once(' '))
+        // The name of a scheme has no case (RFC 9110, section 11.1).
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
+        .map(|(_, key)| key);
     if given.is_some_and(|given| same(given.as_bytes(), key.as_bytes())) {
         return next.run(request).await;
     }

@@ -14,7 +14,7 @@ use chat_wire::problem::{Code, Problem};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::http::Api;
 use crate::http::problem::Refusal;
@@ -97,12 +97,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         Query::<T>::try_from_uri(&parts.uri)
             .map(|Query(params)| Self(params))
-            .map_err(|rejection| {
-                Problem::new(Code::InvalidParameter, rejection.body_text())
-                    .with_hint("see /docs for the parameters of this path")
-                    .into()
-            })
+            .map_err(|rejection| unreadable(&rejection.body_text()).into())
     }
+}
+
+/// Names the parameter: axum says which, in front of what is wrong with it.
+fn unreadable(said: &str) -> Problem {
+    let (_, detail) = said.split_once(": ").unwrap_or(("", said));
+    let problem = Problem::new(Code::InvalidParameter, detail)
+        .with_hint("see /docs for the parameters of this path");
+    let before = detail.split_once(": ").map(|(field, _)| field);
+    match field_in_quotes(detail).or(before) {
+        Some(field) => problem.with_field(field),
+        None => problem,
+    }
+}
+
+/// A missing, unknown or repeated field is named in the message alone: it has no path of its own.
+fn field_in_quotes(message: &str) -> Option<&str> {
+    message
+        .split('`')
+        .nth(1)
+        .filter(|_| message.contains(" field `"))
 }
 
 /// The headers `Idempotency-Key` and `Prefer`.
@@ -134,10 +150,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Wishes {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split([',', ';']))
-            .find_map(|preference| preference.trim().strip_prefix("wait=")?.trim().parse().ok())
-            .map(|seconds: u64| Duration::from_secs(seconds.min(limits::WAIT_SECONDS)));
+            .find_map(wait)
+            .map(|seconds| Duration::from_secs(seconds.min(limits::WAIT_SECONDS)));
         Ok(Self { key, wait })
     }
+}
+
+/// The seconds of a preference, where it is the one for waiting.
+fn wait(preference: &str) -> Option<u64> {
+    let (name, value) = preference.split_once('=')?;
+    if !name.trim().eq_ignore_ascii_case("wait") {
+        return None;
+    }
+    value.trim().trim_matches('"').parse().ok()
 }
 
 impl Wishes {
@@ -201,11 +226,24 @@ pub async fn collect(request: Request, limit: usize) -> Result<Bytes, Refusal> {
 ///
 /// # Errors
 /// 400 when it is no JSON, 422 when the shape is wrong.
-pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => wrong_shape::<T>(bytes),
-        _ => Problem::new(Code::InvalidJson, error.to_string()),
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Box<Problem>> {
+    // serde takes a list for a struct, its fields in the order in which they happen to be declared.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Box::new(no_object(bytes)));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        Box::new(match error.classify() {
+            serde_json::error::Category::Data => wrong_shape::<T>(bytes),
+            _ => Problem::new(Code::InvalidJson, error.to_string()),
+        })
     })
+}
+
+fn no_object(bytes: &[u8]) -> Problem {
+    match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Ok(_) => Problem::new(Code::InvalidValue, "the value must be a JSON object"),
+        Err(error) => Problem::new(Code::InvalidJson, error.to_string()),
+    }
 }
 
 /// Reads it once more, slowly, to name the field.
@@ -216,15 +254,9 @@ fn wrong_shape<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
     };
     let path = error.path().to_string();
     let message = error.inner().to_string();
-    // A missing or unknown field is named in the message alone: it has no path of its own.
-    let quoted = message
-        .split('`')
-        .nth(1)
-        .filter(|_| message.contains(" field `"));
-    let field = if path == "." {
-        quoted
-    } else {
-        Some(path.as_str())
+    let field = match path.as_str() {
+        "." => field_in_quotes(&message),
+        path => Some(path),
     };
     let problem = Problem::new(Code::InvalidValue, message.clone());
     match field {

@@ -58,7 +58,11 @@ impl Guard {
         let Some(rates) = &self.rates else {
             return Ok(());
         };
-        if self.takes.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == 0 {
+        if self
+            .takes
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(SWEEP_EVERY)
+        {
             rates.retain_recent();
         }
         let count = u32::try_from(count)

@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use chat_core::applications::Read;
+use chat_core::error::Error;
 use chat_core::limits::{self, Broken};
 use chat_core::messages::{BatchRange, Cursor};
 use chat_core::port::store::{ChatKey, MessageKey};
@@ -63,7 +64,15 @@ async fn create_all(
     api.guard.creates(chat.token, messages.len())?;
     let scope = format!("{}/{path}", chat.chat);
     let key = wishes.stored_key(Some(chat.token), &scope, bytes);
-    let created = api.backend.create_messages(chat, messages, key).await?;
+    let single = messages.len() == 1;
+    let created = api.backend.create_messages(chat, messages, key).await;
+    let created = created.map_err(|error| match error {
+        // The rules do not know a batch of one line from a single message.
+        Error::Invalid(broken) if single && path == "batch" => {
+            Error::InvalidLine { line: 1, broken }
+        }
+        other => other,
+    })?;
     let Some(limit) = wishes.wait else {
         return Ok((StatusCode::ACCEPTED, created.range));
     };
@@ -89,7 +98,7 @@ fn lines(bytes: &[u8]) -> Result<Vec<NewMessage>, Refusal> {
         }
         let message = extract::json(line).map_err(|problem| {
             let detail = format!("line {number}: {}", problem.detail);
-            Problem { detail, ..problem }.with_line(number)
+            Problem { detail, ..*problem }.with_line(number)
         })?;
         messages.push(message);
     }
@@ -140,16 +149,24 @@ pub(super) async fn get(
     let known = headers
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok());
-    let mut response = match known {
-        Some(known) if known.split(',').any(|tag| tag.trim() == etag) => {
-            StatusCode::NOT_MODIFIED.into_response()
-        }
-        _ => Answer(message).into_response(),
+    let mut response = if known.is_some_and(|known| names(known, &etag)) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Answer(message).into_response()
     };
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(ETAG, etag);
     }
     Ok(response)
+}
+
+/// Whether `If-None-Match` names this tag, compared weakly (RFC 9110, section 13.1.2): proxies weaken
+/// the tag of what they compress.
+fn names(known: &str, etag: &str) -> bool {
+    known
+        .split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 pub(super) async fn edit(

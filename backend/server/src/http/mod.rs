@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use chat_core::backend::Backend;
 use chat_wire::problem::{Code, Problem};
 use tokio_util::sync::CancellationToken;
@@ -39,39 +39,45 @@ pub struct Api {
     pub stop: CancellationToken,
 }
 
+/// Every path of the API and what it does; a test holds it against the OpenAPI document.
+#[must_use]
+pub fn routes() -> Vec<(String, MethodRouter<Api>)> {
+    let chat = |below: &str| format!("/applications/{{token}}/chats/{{chat}}{below}");
+    let one_message = get(messages::get)
+        .put(messages::edit)
+        .delete(messages::delete);
+    vec![
+        ("/applications".into(), post(applications::create)),
+        (
+            "/applications/{token}".into(),
+            get(applications::get).put(applications::rename),
+        ),
+        (
+            "/applications/{token}/chats".into(),
+            post(chats::create).get(chats::list),
+        ),
+        (chat(""), get(chats::get)),
+        (
+            chat("/messages"),
+            post(messages::create).get(messages::list),
+        ),
+        (chat("/messages/batch"), post(messages::create_batch)),
+        (chat("/messages/stream"), get(stream::open)),
+        (chat("/messages/search"), get(search::in_chat)),
+        (chat("/messages/{message}"), one_message),
+        ("/search".into(), get(search::anywhere)),
+        ("/openapi.json".into(), get(docs::openapi)),
+        ("/docs".into(), get(docs::page)),
+    ]
+}
+
 /// The public API.
 pub fn router(api: Api) -> Router {
-    let chat = "/applications/{token}/chats/{chat}";
-    Router::new()
-        .route("/applications", post(applications::create))
-        .route(
-            "/applications/{token}",
-            get(applications::get).put(applications::rename),
-        )
-        .route(
-            "/applications/{token}/chats",
-            post(chats::create).get(chats::list),
-        )
-        .route(chat, get(chats::get))
-        .route(
-            &format!("{chat}/messages"),
-            post(messages::create).get(messages::list),
-        )
-        .route(
-            &format!("{chat}/messages/batch"),
-            post(messages::create_batch),
-        )
-        .route(&format!("{chat}/messages/stream"), get(stream::open))
-        .route(&format!("{chat}/messages/search"), get(search::in_chat))
-        .route(
-            &format!("{chat}/messages/{{message}}"),
-            get(messages::get)
-                .put(messages::edit)
-                .delete(messages::delete),
-        )
-        .route("/search", get(search::anywhere))
-        .route("/openapi.json", get(docs::openapi))
-        .route("/docs", get(docs::page))
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(&path, methods)
+        })
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(api.clone(), guard::admit))

@@ -15,6 +15,9 @@ use crate::http::problem::transient;
 
 static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
 
+static PAGE: LazyLock<String> =
+    LazyLock::new(|| include_str!("docs.html").replace("/*openapi*/", &embedded(&document())));
+
 /// The document, as JSON.
 #[must_use]
 pub fn text() -> String {
@@ -24,9 +27,12 @@ pub fn text() -> String {
 /// The same for people: one page without any asset from outside.
 #[must_use]
 pub fn page() -> String {
+    PAGE.clone()
+}
+
+fn embedded(document: &Value) -> String {
     // Inside a script element nothing but `<` could end the text, and JSON has it in strings alone.
-    let embedded = TEXT.replace('<', "\\u003c");
-    include_str!("docs.html").replace("/*openapi*/", &embedded)
+    document.to_string().replace('<', "\\u003c")
 }
 
 fn document() -> Value {
@@ -228,7 +234,7 @@ mod tests {
         let (_, rest) = page.split_once("id=\"openapi\">").unwrap();
         let (embedded, _) = rest.split_once("</script>").unwrap();
         assert_eq!(serde_json::from_str::<Value>(embedded).unwrap(), document());
-        for outside in ["src=\"", "<link", "@import", "url("] {
+        for outside in ["src=\"", "<link", "@import", " url("] {
             assert!(!page.contains(outside), "{outside}");
         }
     }

@@ -34,9 +34,15 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
+        Box::new(problem).into()
+    }
+}
+
+impl From<Box<Problem>> for Refusal {
+    fn from(problem: Box<Problem>) -> Self {
         let retry_after = transient(problem.code).then_some(RETRY_SECONDS);
         Self {
-            problem: Box::new(problem),
+            problem,
             retry_after,
         }
     }

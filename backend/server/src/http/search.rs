@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use chat_core::error::Error;
+use chat_core::limits::Broken;
 use chat_core::search::Request;
 use chat_wire::search::{SearchPage, Sort};
 use serde::Deserialize;
@@ -69,5 +70,13 @@ pub(super) async fn anywhere(
         cursor: params.cursor,
         limit: page_limit(params.limit)?,
     };
-    Ok(Answer(api.backend.search(request).await?))
+    let page = api.backend.search(request).await;
+    Ok(Answer(page.map_err(|error| match error {
+        // What is `q` elsewhere has another name here.
+        Error::Invalid(broken) if broken.field == "q" => Error::Invalid(Broken {
+            field: "body",
+            ..broken
+        }),
+        other => other,
+    })?))
 }

@@ -47,8 +47,8 @@ pub async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS_MAX)
-        .pipeline_flush(true);
+        .max_header_size(HEAD_BYTES)
+        .max_headers(HEADERS_MAX);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
