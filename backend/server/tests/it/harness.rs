@@ -1,0 +1,232 @@
+//! A server on ports that the system chooses and a directory that goes away with it.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_client::admin::Admin;
+use chat_client::client::{Client, Config as ClientConfig, Create};
+use chat_server::boot::{Error, Running};
+use chat_server::config::Config;
+use chat_wire::applications::NewApplication;
+use chat_wire::ids::{AppToken, ChatNumber};
+use chat_wire::messages::NewMessage;
+use clap::Parser;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::raw::Request;
+
+/// How long anything that is awaited may take; the machine may be busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at something that is awaited.
+const LOOK_AGAIN: Duration = Duration::from_millis(3);
+
+pub(crate) struct Server {
+    running: Running,
+    data: Arc<TempDir>,
+    flags: Vec<&'static str>,
+    pub(crate) client: Client,
+    pub(crate) admin: Admin,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With these flags beside the ports and the directory.
+    pub(crate) async fn with(flags: &[&'static str]) -> Self {
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        Self::on(data, flags.to_vec()).await.unwrap()
+    }
+
+    async fn on(data: Arc<TempDir>, flags: Vec<&'static str>) -> Result<Self, Error> {
+        let running = Running::start(config(&data, &flags)).await?;
+        let client = Client::new(patient(running.api)).unwrap();
+        let admin = Admin::new(patient(running.admin)).unwrap();
+        Ok(Self {
+            running,
+            data,
+            flags,
+            client,
+            admin,
+        })
+    }
+
+    /// A second server on the same directory.
+    pub(crate) async fn second(&self) -> Result<Self, Error> {
+        Self::on(Arc::clone(&self.data), self.flags.clone()).await
+    }
+
+    /// Stops it and starts another on what it left.
+    pub(crate) async fn restart(self) -> Self {
+        let (data, flags) = (Arc::clone(&self.data), self.flags.clone());
+        self.stop().await;
+        Self::on(data, flags).await.unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+    }
+
+    pub(crate) const fn api_address(&self) -> SocketAddr {
+        self.running.api
+    }
+
+    pub(crate) fn request(&self, method: &str, path: impl Into<String>) -> Request {
+        Request::new(self.running.api, method, path.into())
+    }
+
+    pub(crate) fn get(&self, path: impl Into<String>) -> Request {
+        self.request("GET", path)
+    }
+
+    pub(crate) fn post(&self, path: impl Into<String>) -> Request {
+        self.request("POST", path)
+    }
+
+    pub(crate) fn put(&self, path: impl Into<String>) -> Request {
+        self.request("PUT", path)
+    }
+
+    pub(crate) fn delete(&self, path: impl Into<String>) -> Request {
+        self.request("DELETE", path)
+    }
+
+    /// Asks the admin listener.
+    pub(crate) fn admin_request(&self, method: &str, path: impl Into<String>) -> Request {
+        Request::new(self.running.admin, method, path.into()).on_admin()
+    }
+
+    pub(crate) fn admin_get(&self, path: impl Into<String>) -> Request {
+        self.admin_request("GET", path)
+    }
+
+    /// A new application.
+    pub(crate) async fn app(&self) -> AppToken {
+        let new = NewApplication {
+            name: "test".into(),
+        };
+        let create = Create::default();
+        let created = self.client.create_application(&new, &create).await;
+        created.unwrap().value.token
+    }
+
+    /// A new chat of a new application.
+    pub(crate) async fn chat(&self) -> Chat {
+        let token = self.app().await;
+        self.chat_of(token).await
+    }
+
+    pub(crate) async fn chat_of(&self, token: AppToken) -> Chat {
+        let created = self.client.create_chat(token, &Create::default()).await;
+        let number = created.unwrap().value.chat_number;
+        Chat { token, number }
+    }
+
+    /// Creates a message and returns its number.
+    pub(crate) async fn say(&self, chat: Chat, body: &str) -> u32 {
+        let (new, create) = (message(body), Create::default());
+        let (client, token, number) = (&self.client, chat.token, chat.number);
+        let created = client.create_message(token, number, &new, &create).await;
+        created.unwrap().value.message_number.get()
+    }
+
+    /// Creates messages in one batch, which get the numbers from 1 in a new chat; waits for the rows.
+    pub(crate) async fn say_all(&self, chat: Chat, bodies: &[impl AsRef<str>]) {
+        for some in bodies.chunks(500) {
+            let lines: String = some
+                .iter()
+                .map(|body| serde_json::to_string(&message(body.as_ref())).unwrap() + "\n")
+                .collect();
+            let create = Create {
+                key: None,
+                wait: Some(PATIENCE),
+            };
+            let (token, number) = (chat.token, chat.number);
+            let created = self
+                .client
+                .create_batch(token, number, lines.into(), &create);
+            assert!(created.await.unwrap().stored);
+        }
+    }
+
+    /// Waits until every group has read the log to its end.
+    pub(crate) async fn settled(&self) {
+        eventually("no lag", async || {
+            let lag = self.admin.lag().await.unwrap();
+            lag.groups
+                .iter()
+                .all(|group| group.lag_records == 0)
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+/// Where messages are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chat {
+    pub(crate) token: AppToken,
+    pub(crate) number: ChatNumber,
+}
+
+impl Chat {
+    /// The path of what is below the chat.
+    pub(crate) fn path(&self, below: &str) -> String {
+        format!(
+            "/applications/{}/chats/{}{below}",
+            self.token.reveal(),
+            self.number
+        )
+    }
+
+    pub(crate) fn message(&self, number: u32) -> String {
+        self.path(&format!("/messages/{number}"))
+    }
+}
+
+pub(crate) fn message(body: &str) -> NewMessage {
+    NewMessage {
+        body: body.into(),
+        sender: None,
+        sent_at: None,
+    }
+}
+
+/// Asks again until there is an answer; fails when that takes longer than [`PATIENCE`].
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn patient(address: SocketAddr) -> ClientConfig {
+    ClientConfig {
+        timeout: PATIENCE,
+        ..ClientConfig::new(format!("http://{address}"))
+    }
+}
+
+fn config(data: &TempDir, flags: &[&str]) -> Config {
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+    let base = [
+        "chatd",
+        "--listen=127.0.0.1:0",
+        "--admin-listen=127.0.0.1:0",
+    ];
+    let mut line: Vec<OsString> = base.iter().chain(flags).map(Into::into).collect();
+    line.extend(["--data-dir".into(), data.path().into()]);
+    Flags::parse_from(line).config
+}

@@ -1,0 +1,24 @@
+//! The real server in this process, asked as a client would ask it. Every raw answer is also held
+//! against the OpenAPI document; see `document.rs`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod admin;
+mod batch;
+mod bodies;
+mod document;
+mod harness;
+mod keys;
+mod life;
+mod names;
+mod numbers;
+mod openapi;
+mod overload;
+mod pages;
+mod paths;
+mod raw;
+mod reads;
+mod roundtrip;
+mod search;
+mod stream;
+mod wire;
