@@ -164,12 +164,14 @@ async fn open_databases(
     // The store first: it is what decides, and a crash in between is met again at the next start.
     let epochs = rows.agree(&found).await?;
     rows.load_progress().await?;
-    file::put_epochs(&mut connection, &epochs)
-        .await
-        .map_err(|error| OpenError::Database {
-            file: place.file.clone(),
-            error: error.into(),
-        })?;
+    if found.topics.map(|topic| topic.epoch) != epochs {
+        file::put_epochs(&mut connection, &epochs)
+            .await
+            .map_err(|error| OpenError::Database {
+                file: place.file.clone(),
+                error: error.into(),
+            })?;
+    }
     let log = Events::start(place, connection, &found, &epochs);
     Ok((rows, Arc::new(log)))
 }

@@ -7,10 +7,6 @@ use chat_server::config::{Command, Config, Startup};
 use chat_server::{http, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// An import frees as much as it takes, on many threads; this allocator gives it back and costs less.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let Startup { command, config } = match Startup::from_process() {
         Ok(startup) => startup,

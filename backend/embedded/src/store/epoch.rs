@@ -51,8 +51,11 @@ impl Rows {
                 );
             }
             for (group, position) in positions {
-                let position = moved(position, change, extent, epoch);
-                put_position(&mut work.inner, group, partition(topic), position).await?;
+                let moved = moved(position, change, extent, epoch);
+                // Mostly nothing has changed, and opening need not wait for the disk.
+                if moved != position {
+                    put_position(&mut work.inner, group, partition(topic), moved).await?;
+                }
             }
             if known != Some((log.id, epoch)) {
                 put_known(&mut work.inner, topic, log.id, epoch).await?;

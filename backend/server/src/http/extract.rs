@@ -308,6 +308,27 @@ mod tests {
         assert_eq!(field("[]").status, 422);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_408() {
+        let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let request = Request::new(axum::body::Body::from_stream(never));
+        let refusal = collect(request, 1).await.unwrap_err();
+        assert_eq!(refusal.problem().code, Code::RequestTimeout);
+    }
+
+    #[test]
+    fn preferences_are_read_as_the_rfc_writes_them() {
+        for (text, seconds) in [
+            ("wait=10", Some(10)),
+            (" Wait = \"10\" ", Some(10)),
+            ("wait", None),
+            ("wait=-1", None),
+            ("waiting=10", None),
+        ] {
+            assert_eq!(wait(text), seconds, "{text}");
+        }
+    }
+
     #[test]
     fn what_is_no_json_is_400() {
         for bytes in [

@@ -16,7 +16,7 @@ use crate::workers::run::{Failure, Job};
 /// Records of one commit of the index.
 const BATCH_RECORDS: usize = 16_000;
 /// Bytes of one commit of the index.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Pause between two looks at the store's position.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 

@@ -16,7 +16,7 @@ use crate::workers::run::{Failure, Job};
 /// Records of one transaction.
 const BATCH_RECORDS: usize = 4_000;
 /// Bytes of one transaction: what keeps memory small when every record is a batch of its own.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Rounds in which numbers are taken for messages that found theirs taken.
 const HOUSING_ROUNDS: usize = 8;
 

@@ -22,3 +22,4 @@ mod roundtrip;
 mod search;
 mod stream;
 mod wire;
+mod workers;

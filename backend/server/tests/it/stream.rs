@@ -152,6 +152,17 @@ async fn an_id_that_is_no_number_is_refused() {
     }
 }
 
+/// Takes the 15 seconds between two signs of life.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_messages_shows_that_it_is_alive() {
+    let server = Server::start().await;
+    let chat = server.chat().await;
+    let mut events = Events::open(&server, chat, None).await;
+    assert_eq!(events.next().await.as_deref(), Some(": alive"));
+    server.say(chat, "x").await;
+    assert_eq!(events.number().await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_in_order_when_the_server_stops() {
     let server = Server::start().await;
