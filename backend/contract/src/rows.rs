@@ -318,6 +318,8 @@ pub async fn rows_are_found_by_key(fixture: &impl Fixture) {
     )
     .await;
 
+    // Between the others, and not asked for.
+    rows.retain(|row| row.key.chat != chats[0] || row.key.number.get() % 50 != 25);
     let mut wanted: Vec<_> = rows.iter().map(|row| row.key).collect();
     // Missing ones: in a gap, behind the end, in another chat, in another application.
     wanted.extend((1..=400).map(|n| message(chats[1], n * 3 + 1)));

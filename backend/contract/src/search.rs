@@ -255,6 +255,7 @@ pub async fn pages_put_together_are_the_whole(fixture: &impl Fixture) {
                     assert!(page.len() <= limit);
                     paged.after = page.last().map(|last| last.rank);
                     pages.extend(page.iter().copied());
+                    assert!(pages.len() <= whole.len(), "the pages do not end");
                     if page.len() < limit {
                         break;
                     }

@@ -21,7 +21,7 @@ const SHOWN: usize = 5;
 
 /// Figures, and what was broken.
 #[derive(Debug)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     seed: u64,
     figures: Vec<(&'static str, String)>,
     breaches: BTreeMap<&'static str, Vec<String>>,
@@ -29,7 +29,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// Nothing is known yet.
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self {
             seed,
             figures: Vec::new(),
@@ -38,19 +38,24 @@ impl Verdict {
     }
 
     /// Adds a figure.
-    pub fn figure(&mut self, name: &'static str, value: impl fmt::Display) {
+    pub(crate) fn figure(&mut self, name: &'static str, value: impl fmt::Display) {
         self.figures.push((name, value.to_string()));
     }
 
     /// Notes a broken promise unless it holds.
-    pub fn must(&mut self, promise: &'static str, holds: bool, detail: impl FnOnce() -> String) {
+    pub(crate) fn must(
+        &mut self,
+        promise: &'static str,
+        holds: bool,
+        detail: impl FnOnce() -> String,
+    ) {
         if !holds {
             self.breaches.entry(promise).or_default().push(detail());
         }
     }
 
     /// Whether every promise was kept.
-    pub fn kept(&self) -> bool {
+    pub(crate) fn kept(&self) -> bool {
         self.breaches.is_empty()
     }
 }
@@ -80,7 +85,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Every live message of a chat, in the order of the pages.
-pub async fn all_messages(
+pub(crate) async fn all_messages(
     client: &Client,
     token: AppToken,
     chat: ChatNumber,
@@ -104,7 +109,7 @@ pub async fn all_messages(
 }
 
 /// Every hit, in order.
-pub async fn all_hits(
+pub(crate) async fn all_hits(
     client: &Client,
     token: AppToken,
     chat: Option<ChatNumber>,
@@ -134,7 +139,7 @@ pub async fn all_hits(
 }
 
 /// Compares one chat with the ledger. `common` is a text that every body contains.
-pub async fn chat(
+pub(crate) async fn chat(
     client: &Client,
     token: AppToken,
     chat: ChatNumber,
@@ -160,21 +165,18 @@ pub async fn chat(
     });
     for operation in operations {
         let stored = by_body.remove(operation.body.as_str()).unwrap_or_default();
-        match operation.number {
-            Some(number) => {
-                verdict.must("nothing acknowledged lost", !stored.is_empty(), || {
-                    format!("chat {chat}: message {number} was acknowledged and is not there")
-                });
-                verdict.must(
-                    "stored where acknowledged",
-                    stored
-                        .first()
-                        .is_none_or(|message| message.message_number == number),
-                    || format!("chat {chat}: message {number} is stored under another number"),
-                );
-            }
-            // Nobody was told of it: it may be there or not.
-            None => {}
+        // Nobody was told of one without a number: it may be there or not.
+        if let Some(number) = operation.number {
+            verdict.must("nothing acknowledged lost", !stored.is_empty(), || {
+                format!("chat {chat}: message {number} was acknowledged and is not there")
+            });
+            verdict.must(
+                "stored where acknowledged",
+                stored
+                    .first()
+                    .is_none_or(|message| message.message_number == number),
+                || format!("chat {chat}: message {number} is stored under another number"),
+            );
         }
         verdict.must("nothing stored twice", stored.len() <= 1, || {
             format!("chat {chat}: a body is stored {} times", stored.len())

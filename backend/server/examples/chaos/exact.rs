@@ -19,7 +19,7 @@ const METACHARACTERS: &str = "%_*?\"\\'()[]{}|^$.+-&!:~/<>#";
 const LONGEST: usize = 20;
 
 /// Everything that can be found.
-pub struct Truth {
+pub(crate) struct Truth {
     token: AppToken,
     other: AppToken,
     messages: Vec<Message>,
@@ -28,7 +28,7 @@ pub struct Truth {
 
 impl Truth {
     /// Of one application; `other` is one in which nothing of this may be found.
-    pub fn new(token: AppToken, other: AppToken, messages: Vec<Message>) -> Self {
+    pub(crate) fn new(token: AppToken, other: AppToken, messages: Vec<Message>) -> Self {
         let normalized = messages
             .iter()
             .map(|message| normalize(&message.body))
@@ -42,7 +42,7 @@ impl Truth {
     }
 
     /// Compares many searches with scans.
-    pub async fn compare(
+    pub(crate) async fn compare(
         &self,
         client: &Client,
         fragments: usize,

@@ -20,7 +20,7 @@ use crate::{Failure, say};
 
 /// How much.
 #[derive(Debug, clap::Args)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Creates in all
     #[arg(long, default_value_t = 50_000)]
     creates: usize,
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 /// Runs the case.
-pub async fn run(
+pub(crate) async fn run(
     plan: &Plan,
     server: process::Plan,
     seed: u64,

@@ -12,19 +12,19 @@ use crate::Failure;
 
 /// One create.
 #[derive(Debug, Clone)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// Where.
-    pub chat: ChatNumber,
+    pub(crate) chat: ChatNumber,
     /// What was sent.
-    pub body: String,
+    pub(crate) body: String,
     /// What was acknowledged, if anything was.
-    pub number: Option<MessageNumber>,
+    pub(crate) number: Option<MessageNumber>,
     /// How often it was sent.
-    pub sends: u32,
+    pub(crate) sends: u32,
 }
 
 /// All operations, in memory for the checker and in a file for people.
-pub struct Ledger {
+pub(crate) struct Ledger {
     file: Mutex<BufWriter<File>>,
     operations: Mutex<Vec<Operation>>,
     started: Instant,
@@ -32,7 +32,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Begins `ledger.ndjson` in this directory.
-    pub fn create(work: &Path) -> Result<Self, Failure> {
+    pub(crate) fn create(work: &Path) -> Result<Self, Failure> {
         Ok(Self {
             file: Mutex::new(BufWriter::new(File::create(work.join("ledger.ndjson"))?)),
             operations: Mutex::new(Vec::new()),
@@ -41,7 +41,7 @@ impl Ledger {
     }
 
     /// Writes down that an operation begins; returns its number in the ledger.
-    pub fn begin(&self, chat: ChatNumber, body: &str, key: &str) -> Result<usize, Failure> {
+    pub(crate) fn begin(&self, chat: ChatNumber, body: &str, key: &str) -> Result<usize, Failure> {
         let id = {
             let mut operations = self.operations.lock().expect("no holder panics");
             operations.push(Operation {
@@ -59,7 +59,11 @@ impl Ledger {
     }
 
     /// Writes down one answer, or that there was none.
-    pub fn answer(&self, id: usize, answer: Result<MessageNumber, String>) -> Result<(), Failure> {
+    pub(crate) fn answer(
+        &self,
+        id: usize,
+        answer: Result<MessageNumber, String>,
+    ) -> Result<(), Failure> {
         {
             let mut operations = self.operations.lock().expect("no holder panics");
             operations[id].sends += 1;
@@ -74,7 +78,7 @@ impl Ledger {
     }
 
     /// What was done, once it is over.
-    pub fn close(self) -> Result<Vec<Operation>, Failure> {
+    pub(crate) fn close(self) -> Result<Vec<Operation>, Failure> {
         self.file.lock().expect("no holder panics").flush()?;
         Ok(self.operations.into_inner().expect("no holder panics"))
     }

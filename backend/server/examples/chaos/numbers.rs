@@ -15,7 +15,7 @@ use crate::process::{self, Server};
 
 /// How much.
 #[derive(Debug, clap::Args)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Creates in all
     #[arg(long, default_value_t = 20_000)]
     creates: u32,
@@ -25,7 +25,11 @@ pub struct Plan {
 }
 
 /// Runs the case.
-pub async fn run(plan: &Plan, server: process::Plan, verdict: &mut Verdict) -> Result<(), Failure> {
+pub(crate) async fn run(
+    plan: &Plan,
+    server: process::Plan,
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
     let server = Server::start(server).await?;
     let client = server.client()?;
     let name = NewApplication {

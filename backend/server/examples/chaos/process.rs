@@ -15,18 +15,18 @@ use crate::Failure;
 /// How long a start may take.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is awaited.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What to run, and where.
-pub struct Plan {
+pub(crate) struct Plan {
     /// The program.
-    pub chatd: PathBuf,
+    pub(crate) chatd: PathBuf,
     /// Data in `data`, log lines in `chatd.log`.
-    pub work: PathBuf,
+    pub(crate) work: PathBuf,
 }
 
 /// A process and its addresses.
-pub struct Server {
+pub(crate) struct Server {
     plan: Plan,
     listen: SocketAddr,
     admin_listen: SocketAddr,
@@ -35,7 +35,7 @@ pub struct Server {
 
 impl Server {
     /// Starts it on free ports; returns when it is ready.
-    pub async fn start(plan: Plan) -> Result<Self, Failure> {
+    pub(crate) async fn start(plan: Plan) -> Result<Self, Failure> {
         let (listen, admin_listen) = (free_port()?, free_port()?);
         let child = spawn(&plan, listen, admin_listen)?;
         let mut server = Self {
@@ -49,7 +49,7 @@ impl Server {
     }
 
     /// SIGKILL, and a new process on what the old one left; returns the time until it was ready.
-    pub async fn kill_and_restart(&mut self) -> Result<Duration, Failure> {
+    pub(crate) async fn kill_and_restart(&mut self) -> Result<Duration, Failure> {
         self.child.kill().await?;
         let started = Instant::now();
         self.child = spawn(&self.plan, self.listen, self.admin_listen)?;
@@ -75,12 +75,12 @@ impl Server {
     }
 
     /// A client that repeats nothing by itself: what a case repeats is in its ledger.
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(patient(&format!("http://{}", self.listen)))?)
     }
 
     /// A client of the admin listener.
-    pub fn admin(&self) -> Result<Admin, Failure> {
+    pub(crate) fn admin(&self) -> Result<Admin, Failure> {
         Ok(Admin::new(patient(&format!(
             "http://{}",
             self.admin_listen
@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Waits until every group has read its topic to the end; returns how long that took.
-    pub async fn drained(&self, limit: Duration) -> Result<Duration, Failure> {
+    pub(crate) async fn drained(&self, limit: Duration) -> Result<Duration, Failure> {
         let admin = self.admin()?;
         let started = Instant::now();
         loop {
@@ -104,7 +104,7 @@ impl Server {
     }
 
     /// URLs of the API and of the admin listener.
-    pub fn addresses(&self) -> (String, String) {
+    pub(crate) fn addresses(&self) -> (String, String) {
         (
             format!("http://{}", self.listen),
             format!("http://{}", self.admin_listen),
@@ -112,7 +112,7 @@ impl Server {
     }
 
     /// Resident memory now and at its most, in MiB, where the system tells.
-    pub fn memory(&self) -> Option<(u64, u64)> {
+    pub(crate) fn memory(&self) -> Option<(u64, u64)> {
         let pid = self.child.id()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let field = |name: &str| -> Option<u64> {
@@ -124,7 +124,7 @@ impl Server {
     }
 
     /// SIGTERM would be kinder; a case is over, and its data may go.
-    pub async fn end(mut self) -> Result<(), Failure> {
+    pub(crate) async fn end(mut self) -> Result<(), Failure> {
         Ok(self.child.kill().await?)
     }
 }

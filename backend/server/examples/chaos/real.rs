@@ -20,7 +20,7 @@ use crate::{Failure, say};
 
 /// What to import, and how many searches to compare.
 #[derive(Debug, clap::Args)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// NDJSON, compressed with gzip
     #[arg(long, default_value = "scripts/data/ubuntu-irc.ndjson.gz")]
     file: PathBuf,
@@ -44,7 +44,7 @@ struct Line {
 }
 
 /// Runs the case.
-pub async fn run(
+pub(crate) async fn run(
     plan: &Plan,
     server: process::Plan,
     seed: u64,
