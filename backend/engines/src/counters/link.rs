@@ -1,0 +1,245 @@
+//! A connection to Redis that knows which server it leads to.
+//!
+//! Counters that went back (another server was promoted, an old dump was loaded) are found by the
+//! server's run and replication ids, which every counter carries (CORRECTNESS, rule 4). Asking for
+//! them within a script is out of the question: INFO costs more than everything else that the script
+//! does. But a connection leads to one process for as long as it lives, so asking once a connection
+//! tells the same, as long as a connection and its answer are never apart: hence no connection
+//! manager, which would connect anew behind our back. What can change under a connection is the
+//! replication id, when the server's role does; it is asked for again every second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::port::counters::Error;
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+use tokio::time::Instant;
+
+use super::scripts::Script;
+
+/// How long one call may take. The number may have been taken when it is over.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a failed attempt to connect stands for all who ask.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How long the server's answer about itself is believed.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// For a day after a server was first seen, idempotency keys may be missing that it never had.
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Digits of either id that are kept: 64 bits.
+const ID_DIGITS: usize = 16;
+
+/// Connects when it is needed, and again after an error.
+pub(super) struct Links {
+    client: Client,
+    prefix: String,
+    current: Mutex<Option<Arc<Link>>>,
+    /// One attempt at a time.
+    connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
+}
+
+/// One connection.
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+    /// Run id and replication id of the server.
+    pub(super) server: String,
+    /// Whether the server is so new to us that keys may be missing.
+    pub(super) recent: bool,
+    asked_at: Mutex<Instant>,
+}
+
+impl Links {
+    pub(super) fn new(client: Client, prefix: String) -> Self {
+        Self {
+            client,
+            prefix,
+            current: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The connection.
+    pub(super) async fn link(self: &Arc<Self>) -> Result<Arc<Link>, Error> {
+        if let Some(link) = self.current.lock().clone() {
+            if link.is_due() {
+                let links = Arc::clone(self);
+                let due = Arc::clone(&link);
+                tokio::spawn(async move { links.look_again(&due).await });
+            }
+            return Ok(link);
+        }
+        let mut failed = self.connecting.lock().await;
+        if let Some(link) = self.current.lock().clone() {
+            return Ok(link);
+        }
+        if let Some((at, reason)) = &*failed
+            && at.elapsed() < RETRY_AFTER
+        {
+            return Err(Error::Unavailable(reason.clone()));
+        }
+        match self.connect().await {
+            Ok(link) => {
+                let link = Arc::new(link);
+                *self.current.lock() = Some(Arc::clone(&link));
+                *failed = None;
+                Ok(link)
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                *failed = Some((Instant::now(), reason.clone()));
+                Err(Error::Unavailable(reason))
+            }
+        }
+    }
+
+    /// Connects and asks the server who it is, on that very connection.
+    pub(super) async fn connect(&self) -> Result<Link, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let mut connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        let server = server(&mut connection).await?;
+        let mut load = redis::pipe();
+        for script in Script::ALL {
+            load.cmd("SCRIPT").arg("LOAD").arg(script.text()).ignore();
+        }
+        load.exec_async(&mut connection).await?;
+        let (seen, now) =
+            first_seen(&mut connection, &format!("{}server:{server}", self.prefix)).await?;
+        Ok(Link {
+            connection,
+            server,
+            recent: now.saturating_sub(seen) < DAY_MS,
+            asked_at: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Gives up a connection that failed, or that leads to another server by now.
+    pub(super) fn give_up(&self, link: &Arc<Link>) {
+        let mut current = self.current.lock();
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, link))
+        {
+            *current = None;
+        }
+    }
+
+    /// Asks the server again who it is.
+    pub(super) async fn look_again(&self, link: &Arc<Link>) {
+        let mut connection = link.connection.clone();
+        match server(&mut connection).await {
+            Ok(server) if server == link.server => {}
+            _ => self.give_up(link),
+        }
+    }
+}
+
+impl Link {
+    fn is_due(&self) -> bool {
+        let mut asked_at = self.asked_at.lock();
+        let due = asked_at.elapsed() >= BELIEVED;
+        if due {
+            *asked_at = Instant::now();
+        }
+        due
+    }
+
+    /// Runs a script; it answers a word and what belongs to it.
+    pub(super) async fn run(
+        &self,
+        script: Script,
+        keys: &[&str],
+        arguments: &[&str],
+    ) -> Result<Vec<String>, RedisError> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(script.hash()).arg(keys.len());
+        for part in keys.iter().chain(arguments) {
+            command.arg(*part);
+        }
+        let mut connection = self.connection.clone();
+        match command.query_async(&mut connection).await {
+            // Somebody emptied the server's scripts: nothing has run.
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                let mut load = redis::cmd("SCRIPT");
+                load.arg("LOAD").arg(script.text());
+                load.exec_async(&mut connection).await?;
+                command.query_async(&mut connection).await
+            }
+            other => other,
+        }
+    }
+
+    /// Claims a name for some time; false where somebody has it.
+    pub(super) async fn claim(&self, name: &str, lease_ms: u64) -> Result<bool, RedisError> {
+        let mut command = redis::cmd("SET");
+        command
+            .arg(name)
+            .arg(1)
+            .arg("NX")
+            .arg("PX")
+            .arg(lease_ms.max(1));
+        let set: Option<Value> = command.query_async(&mut self.connection.clone()).await?;
+        Ok(set.is_some_and(|value| value != Value::Nil))
+    }
+
+    /// Answers when the server does.
+    pub(super) async fn ping(&self) -> Result<(), RedisError> {
+        redis::cmd("PING")
+            .exec_async(&mut self.connection.clone())
+            .await
+    }
+}
+
+async fn server(connection: &mut MultiplexedConnection) -> Result<String, RedisError> {
+    let mut ask = redis::pipe();
+    ask.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+    let (server, replication): (String, String) = ask.query_async(connection).await?;
+    let run = field(&server, "run_id");
+    let replication = field(&replication, "master_replid");
+    Ok(format!("{run}{replication}"))
+}
+
+fn field(info: &str, name: &str) -> String {
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default()
+        .trim()
+        .chars()
+        .take(ID_DIGITS)
+        .collect()
+}
+
+/// When a server was first seen by anybody, and now, in milliseconds.
+async fn first_seen(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> Result<(u64, u64), RedisError> {
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+    let now = seconds * 1_000 + micros / 1_000;
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(now).arg("NX").arg("PX").arg(30 * DAY_MS);
+    set.exec_async(connection).await?;
+    let seen: Option<u64> = redis::cmd("GET").arg(key).query_async(connection).await?;
+    Ok((seen.unwrap_or(now), now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_who_it_is() {
+        let info =
+            "# Server\r\nredis_version:7.0\r\nrun_id:0123456789abcdef0123\r\nrole:master\r\n";
+        assert_eq!(field(info, "run_id"), "0123456789abcdef");
+        assert_eq!(field(info, "master_replid"), "");
+    }
+}

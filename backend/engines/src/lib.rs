@@ -1,0 +1,11 @@
+//! The five ports on MySQL, Kafka, Redis and Elasticsearch.
+
+pub mod config;
+pub mod error;
+pub mod open;
+
+mod counters;
+mod log;
+mod search;
+mod signals;
+mod store;

@@ -1,0 +1,157 @@
+//! Whether a partition is still the one that was applied (CORRECTNESS, rule 14).
+//!
+//! Two things tell: the uid at the last applied position, and where the partition ends. The
+//! cluster's own name is kept beside the epoch; a cluster that was restored under a new name with its
+//! records in place is the same log, so the name alone decides only where the records cannot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chat_core::port::log::{Error, Group, PartitionId, PollLimits, Topic};
+use chat_core::port::store::{self, Position};
+use parking_lot::Mutex;
+
+use super::reader::Reader;
+use crate::store::Rows;
+use crate::store::topics::Known;
+
+/// How long an epoch is believed without looking. Whoever is late by this is told so when its batch
+/// is committed.
+const EPOCH_BELIEVED: Duration = Duration::from_millis(500);
+
+/// The epochs, and the check that raises them.
+pub(super) struct Identity {
+    rows: Arc<Rows>,
+    reader: Arc<Reader>,
+    epochs: Mutex<[Option<(u32, Instant)>; Topic::ALL.len()]>,
+}
+
+/// What a look at a partition found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Same,
+    /// It ends before the position, or has another record before it.
+    Another(&'static str),
+}
+
+impl Identity {
+    pub(super) fn new(rows: Arc<Rows>, reader: Arc<Reader>) -> Self {
+        Self {
+            rows,
+            reader,
+            epochs: Mutex::default(),
+        }
+    }
+
+    /// The topic's epoch.
+    pub(super) async fn epoch(&self, topic: Topic) -> Result<u32, Error> {
+        let believed = self.epochs.lock()[topic as usize];
+        if let Some((epoch, since)) = believed
+            && since.elapsed() < EPOCH_BELIEVED
+        {
+            return Ok(epoch);
+        }
+        let epoch = self.known(topic).await?.epoch;
+        self.believe(topic, epoch);
+        Ok(epoch)
+    }
+
+    /// Where a group has to go on in a partition that it was just given. Raises the epoch first where
+    /// the partition is not the one that was applied.
+    pub(super) async fn position(
+        &self,
+        group: Group,
+        partition: PartitionId,
+    ) -> Result<Position, Error> {
+        let position = self
+            .rows
+            .position_of(group, partition)
+            .await
+            .map_err(told)?;
+        if position.next == 0 {
+            return Ok(position);
+        }
+        let (start, end) = self.reader.range(partition).await?;
+        let known = self.known(partition.topic).await?;
+        let cluster = self.reader.cluster().await?;
+        let renamed = known.cluster != cluster;
+        let Verdict::Another(why) = self
+            .verdict(partition, position, (start, end), renamed)
+            .await?
+        else {
+            return Ok(position);
+        };
+        let epoch = self
+            .rows
+            .raise_epoch(partition, position.epoch, &cluster, start)
+            .await
+            .map_err(told)?;
+        tracing::error!(
+            topic = partition.topic.name(),
+            partition = partition.index,
+            group = group.name(),
+            applied = position.next,
+            log.start = start,
+            log.end = end,
+            epoch,
+            why,
+            "the log is not the one that was applied: the topic was re-created or truncated, and what \
+             was acknowledged but not yet applied is lost; going on from its start in a new epoch"
+        );
+        self.believe(partition.topic, epoch);
+        self.rows.position_of(group, partition).await.map_err(told)
+    }
+
+    async fn verdict(
+        &self,
+        partition: PartitionId,
+        position: Position,
+        (start, end): (u64, u64),
+        renamed: bool,
+    ) -> Result<Verdict, Error> {
+        if position.next > end {
+            return Ok(Verdict::Another("it ends before what was applied"));
+        }
+        let unknowable = if renamed {
+            Verdict::Another("the cluster has another name, and the last applied record is gone")
+        } else {
+            Verdict::Same
+        };
+        let (Some(uid), Some(last)) = (position.last_uid, position.next.checked_sub(1)) else {
+            return Ok(unknowable);
+        };
+        if last < start {
+            return Ok(unknowable);
+        }
+        let one = PollLimits {
+            records: 1,
+            bytes: 1,
+            wait_ms: 0,
+        };
+        let found = self.reader.read(partition, last, one).await?;
+        Ok(match found.first() {
+            Some(record) if record.offset == last && record.headers.uid == Some(uid) => {
+                Verdict::Same
+            }
+            Some(record) if record.offset == last => {
+                Verdict::Another("another record stands where the last applied one was")
+            }
+            _ => unknowable,
+        })
+    }
+
+    async fn known(&self, topic: Topic) -> Result<Known, Error> {
+        let known = self.rows.topic(topic).await.map_err(told)?;
+        known
+            .ok_or_else(|| Error::Unavailable("the topic is not known: run `chatd migrate`".into()))
+    }
+
+    fn believe(&self, topic: Topic, epoch: u32) {
+        self.epochs.lock()[topic as usize] = Some((epoch, Instant::now()));
+    }
+}
+
+/// The log cannot say who it is without the store.
+fn told(error: store::Error) -> Error {
+    Error::Unavailable(error.to_string())
+}

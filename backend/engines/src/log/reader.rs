@@ -1,0 +1,250 @@
+//! Reading outside of any group: ranges, single stretches of a partition, facts about the cluster.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chat_core::port::log::{Error, PartitionId, PollLimits, Record, Topic};
+use chat_wire::time::Timestamp;
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use super::client::{ASK_TIMEOUT, Names, blocking, index, told};
+use super::headers;
+
+/// Idle readers that are kept.
+const IDLE: usize = 4;
+/// How long one stretch may take to come.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that is in no group and may be assigned any partition.
+type Client = BaseConsumer<DefaultConsumerContext>;
+
+/// Reads whatever partition it is asked for.
+pub(super) struct Reader {
+    names: Names,
+    config: ClientConfig,
+    /// Asks questions and reads nothing.
+    asker: Arc<Client>,
+    /// With the topic that each has read: a client that turns to another topic waits up to a second
+    /// for its own timer to look where that one is, and a new client looks at once.
+    idle: Arc<Mutex<Vec<(Topic, Client)>>>,
+}
+
+impl Reader {
+    pub(super) fn new(names: &Names) -> KafkaResult<Self> {
+        let mut config = names.base();
+        // The client assigns nothing without a name, although it joins no group and commits nothing.
+        config.set("group.id", names.reader());
+        config.set("enable.auto.commit", "false");
+        config.set("auto.offset.reset", "error");
+        config.set("allow.auto.create.topics", "false");
+        // The end is told by an empty answer, so an empty answer should not be waited for.
+        config.set("enable.partition.eof", "true");
+        config.set("fetch.wait.max.ms", "5");
+        config.set("queued.max.messages.kbytes", "8192");
+        Ok(Self {
+            names: names.clone(),
+            asker: Arc::new(config.create()?),
+            config,
+            idle: Arc::default(),
+        })
+    }
+
+    /// The name that the cluster gave itself.
+    pub(super) async fn cluster(&self) -> Result<String, Error> {
+        let asker = Arc::clone(&self.asker);
+        let cluster = blocking(ASK_TIMEOUT * 2, move || {
+            asker.client().fetch_cluster_id(ASK_TIMEOUT)
+        })
+        .await?;
+        cluster.ok_or_else(|| Error::Unavailable("no broker answers".into()))
+    }
+
+    /// How many brokers there are.
+    pub(super) async fn brokers(&self) -> Result<usize, Error> {
+        let asker = Arc::clone(&self.asker);
+        let metadata = blocking(ASK_TIMEOUT * 2, move || {
+            asker.fetch_metadata(None, ASK_TIMEOUT)
+        })
+        .await?;
+        metadata
+            .map(|metadata| metadata.brokers().len())
+            .map_err(|error| told(&error))
+    }
+
+    /// How many partitions a topic has in Kafka; `None` where it does not exist.
+    pub(super) async fn count(&self, topic: Topic) -> Result<Option<u32>, Error> {
+        let asker = Arc::clone(&self.asker);
+        let name = self.names.topic(topic);
+        let metadata = blocking(ASK_TIMEOUT * 2, move || {
+            asker.fetch_metadata(Some(&name), ASK_TIMEOUT)
+        })
+        .await?
+        .map_err(|error| told(&error))?;
+        let Some(found) = metadata.topics().first() else {
+            return Ok(None);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(u32::try_from(found.partitions().len())
+                .ok()
+                .filter(|count| *count > 0)),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => Ok(None),
+            Some(code) => Err(Error::Unavailable(format!(
+                "topic {}: {code}",
+                found.name()
+            ))),
+        }
+    }
+
+    /// First offset that exists and the next one, asked of the brokers now.
+    pub(super) async fn range(&self, partition: PartitionId) -> Result<(u64, u64), Error> {
+        let asker = Arc::clone(&self.asker);
+        let name = self.names.topic(partition.topic);
+        let range = blocking(ASK_TIMEOUT * 2, move || {
+            asker.fetch_watermarks(&name, index(partition), ASK_TIMEOUT)
+        })
+        .await?;
+        let (start, end) = range.map_err(|error| told(&error))?;
+        Ok((
+            u64::try_from(start).unwrap_or(0),
+            u64::try_from(end).unwrap_or(0),
+        ))
+    }
+
+    /// Records from an offset on; empty at the end.
+    pub(super) async fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        limits: PollLimits,
+    ) -> Result<Vec<Record>, Error> {
+        let (start, end) = self.range(partition).await?;
+        if from < start {
+            return Err(Error::OutOfRange { asked: from, start });
+        }
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let name = self.names.topic(partition.topic);
+        let idle = Arc::clone(&self.idle);
+        let config = self.config.clone();
+        blocking(READ_TIMEOUT * 2, move || {
+            let parked = {
+                let mut idle = idle.lock();
+                let at = idle.iter().position(|(topic, _)| *topic == partition.topic);
+                at.map(|at| idle.swap_remove(at).1)
+            };
+            let client = match parked {
+                Some(client) => client,
+                None => config.create().map_err(|error| told(&error))?,
+            };
+            let stretch = stretch(&client, &name, partition, from, end, limits)?;
+            // Only one that did well is used again.
+            client.unassign().map_err(|error| told(&error))?;
+            let evicted = {
+                let mut idle = idle.lock();
+                idle.push((partition.topic, client));
+                (idle.len() > IDLE).then(|| idle.remove(0))
+            };
+            // Its end waits for its threads, and nobody should wait for the lock meanwhile.
+            drop(evicted);
+            Ok(stretch)
+        })
+        .await?
+    }
+}
+
+/// Reads until a limit or the end that was known when we began.
+fn stretch(
+    client: &Client,
+    name: &str,
+    partition: PartitionId,
+    from: u64,
+    end: u64,
+    limits: PollLimits,
+) -> Result<Vec<Record>, Error> {
+    let assignment = at(name, partition, from)?;
+    client.assign(&assignment).map_err(|error| told(&error))?;
+    let deadline = Instant::now() + READ_TIMEOUT;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while records.len() < limits.records && bytes < limits.bytes {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match client.poll(left) {
+            Some(Ok(message)) => {
+                let record = record(partition, &message);
+                if record.offset < from {
+                    continue;
+                }
+                let last = record.offset + 1 >= end;
+                bytes += record.key.len() + record.value.len();
+                records.push(record);
+                if last {
+                    return Ok(records);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(records),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                // The client mends its connections itself, as long as there is time.
+                Some(
+                    RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::OperationTimedOut,
+                ) => {}
+                _ => return Err(told(&error)),
+            },
+            None => {}
+        }
+    }
+    if records.is_empty() && limits.records > 0 {
+        return Err(Error::Unavailable(
+            "the brokers sent no record that they have".into(),
+        ));
+    }
+    Ok(records)
+}
+
+/// A list of one partition at an offset.
+pub(super) fn at(
+    name: &str,
+    partition: PartitionId,
+    offset: u64,
+) -> Result<TopicPartitionList, Error> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+    list.add_partition_offset(name, index(partition), offset)
+        .map_err(|error| told(&error))?;
+    Ok(list)
+}
+
+/// A record as the port has it.
+pub(super) fn record(partition: PartitionId, message: &BorrowedMessage<'_>) -> Record {
+    let appended_at = message
+        .timestamp()
+        .to_millis()
+        .and_then(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)).ok());
+    Record {
+        partition,
+        offset: u64::try_from(message.offset()).unwrap_or_default(),
+        appended_at: appended_at.unwrap_or_else(Timestamp::now),
+        key: message
+            .key()
+            .map(Bytes::copy_from_slice)
+            .unwrap_or_default(),
+        headers: headers::decode(message.headers()),
+        value: message
+            .payload()
+            .map(Bytes::copy_from_slice)
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,242 @@
+//! The search port on Elasticsearch and OpenSearch: grams under the built-in `whitespace` analyzer.
+
+mod bulk;
+mod http;
+mod schema;
+
+use async_trait::async_trait;
+use chat_core::port::search::{Candidate, Document, Error, Indexed, Query, Rank, Search};
+use chat_core::port::store::{ChatKey, MessageKey};
+use chat_core::text;
+use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
+use chat_wire::search::Sort;
+use chat_wire::time::Timestamp;
+use elasticsearch::http::Method;
+use serde_json::{Value, json};
+
+use self::bulk::Requests;
+use self::http::Http;
+use crate::config::Config;
+
+/// Hits of one request: the engine's own limit (`index.max_result_window`).
+const PAGE: usize = 10_000;
+
+/// The index of one cluster.
+pub(crate) struct Index {
+    http: Http,
+    alias: String,
+}
+
+impl Index {
+    /// Reaches the cluster and checks the index.
+    pub(crate) async fn connect(config: &Config) -> Result<Self, crate::error::Error> {
+        let http = Http::new(config)?;
+        schema::check(&http, config).await?;
+        Ok(Self {
+            http,
+            alias: schema::alias(config),
+        })
+    }
+
+    /// Makes template, index and alias.
+    pub(crate) async fn migrate(config: &Config) -> Result<(), crate::error::Error> {
+        schema::migrate(&Http::new(config)?, config).await
+    }
+
+    async fn page(
+        &self,
+        query: &Query,
+        after: Option<Rank>,
+        size: usize,
+    ) -> Result<Vec<Candidate>, Error> {
+        let mut request = json!({
+            "size": size,
+            "_source": false,
+            "stored_fields": "_none_",
+            "track_total_hits": false,
+            "query": { "bool": { "filter": [scope(query.token, query.chat), grams(&query.text)] } },
+            "sort": order(query.sort),
+        });
+        if let Some(after) = after {
+            request["search_after"] = place(query.sort, after);
+        }
+        // A shard that does not answer would be a hole in the page.
+        let path = format!(
+            "/{}/_search?routing={}&allow_partial_search_results=false",
+            self.alias,
+            query.token.reveal()
+        );
+        let answer = self
+            .http
+            .send(Method::Post, &path, Some(&request))
+            .await?
+            .well()?;
+        whole(&answer)?;
+        let hits = answer["hits"]["hits"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        hits.iter()
+            .map(|hit| candidate(query, &hit["sort"]))
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Search for Index {
+    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+        if documents.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Without the flag, writing to an alias that is gone would make an index of its name.
+        let path = format!("/{}/_bulk?require_alias=true", self.alias);
+        let mut indexed = Vec::with_capacity(documents.len());
+        for (lines, count) in Requests::new(&documents) {
+            let answer = self.http.lines(&path, lines).await?.well()?;
+            indexed.append(&mut bulk::verdicts(&answer, count)?);
+        }
+        // One refresh for all of it; waiting for the next regular one would cost up to its interval.
+        let path = format!("/{}/_refresh", self.alias);
+        let answer = self.http.send(Method::Post, &path, None).await?.well()?;
+        whole(&answer)?;
+        Ok(indexed)
+    }
+
+    async fn candidates(&self, query: &Query) -> Result<Vec<Candidate>, Error> {
+        let mut found: Vec<Candidate> = Vec::new();
+        while found.len() < query.limit {
+            let size = (query.limit - found.len()).min(PAGE);
+            let after = found.last().map(|last| last.rank).or(query.after);
+            let mut page = self.page(query, after, size).await?;
+            let full = page.len() == size;
+            found.append(&mut page);
+            if !full {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn count(&self, token: AppToken, chat: Option<ChatNumber>) -> Result<u64, Error> {
+        let filter = [scope(token, chat), json!({ "term": { "deleted": false } })];
+        let request = json!({ "query": { "bool": { "filter": filter } } });
+        let path = format!("/{}/_count?routing={}", self.alias, token.reveal());
+        let answer = self
+            .http
+            .send(Method::Post, &path, Some(&request))
+            .await?
+            .well()?;
+        whole(&answer)?;
+        answer["count"]
+            .as_u64()
+            .ok_or_else(|| Error::Unavailable("the count is missing in the answer".into()))
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        let path = format!("/{}/_count", self.alias);
+        let request = json!({ "query": { "match_none": {} } });
+        let answer = self
+            .http
+            .send(Method::Post, &path, Some(&request))
+            .await?
+            .well()?;
+        whole(&answer)
+    }
+}
+
+fn scope(token: AppToken, chat: Option<ChatNumber>) -> Value {
+    let token = token.reveal();
+    match chat {
+        Some(chat) => json!({ "term": { "scope": format!("{token}|{chat}") } }),
+        None => json!({ "term": { "token": token } }),
+    }
+}
+
+/// A text of three characters and more is a phrase of grams; a shorter one is a gram itself.
+fn grams(text: &str) -> Value {
+    let mut tokens = String::new();
+    for gram in text::grams(text, text::MAX_GRAM_CHARS) {
+        if !tokens.is_empty() {
+            tokens.push(' ');
+        }
+        tokens.push_str(&text::token(gram));
+    }
+    if tokens.is_empty() {
+        json!({ "term": { "grams": text::token(text) } })
+    } else {
+        json!({ "match_phrase": { "trigrams": tokens } })
+    }
+}
+
+fn order(sort: Sort) -> Value {
+    match sort {
+        Sort::Newest => json!([{"created_at": "desc"}, {"chat": "desc"}, {"number": "desc"}]),
+        // The time decides nothing here; as a sort key it comes back with the hit.
+        Sort::Number => json!([{"chat": "asc"}, {"number": "asc"}, {"created_at": "asc"}]),
+    }
+}
+
+fn place(sort: Sort, rank: Rank) -> Value {
+    let (created_at, chat) = (rank.created_at.as_micros(), rank.chat.get());
+    match sort {
+        Sort::Newest => json!([created_at, chat, rank.number]),
+        Sort::Number => json!([chat, rank.number, created_at]),
+    }
+}
+
+fn candidate(query: &Query, sort: &Value) -> Result<Candidate, Error> {
+    let read = || {
+        let (created_at, chat, number) = match query.sort {
+            Sort::Newest => (&sort[0], &sort[1], &sort[2]),
+            Sort::Number => (&sort[2], &sort[0], &sort[1]),
+        };
+        let narrow = |value: &Value| u32::try_from(value.as_u64()?).ok();
+        let chat = ChatNumber::new(narrow(chat)?)?;
+        let number = MessageNumber::new(narrow(number)?)?;
+        Some(Candidate {
+            key: MessageKey {
+                chat: ChatKey {
+                    token: query.token,
+                    chat,
+                },
+                number,
+            },
+            rank: Rank {
+                created_at: Timestamp::from_micros(created_at.as_i64()?).ok()?,
+                chat,
+                number: number.get(),
+            },
+        })
+    };
+    read().ok_or_else(|| Error::Unusable("a hit has no place in the order".into()))
+}
+
+/// An answer that not every shard gave is none.
+fn whole(answer: &Value) -> Result<(), Error> {
+    let failed = answer["_shards"]["failed"].as_u64().unwrap_or(0);
+    if failed > 0 || answer["timed_out"] == true {
+        return Err(Error::Unavailable(format!(
+            "{failed} shards did not answer"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_phrases_and_short_ones_terms() {
+        assert_eq!(
+            grams("a b"),
+            json!({ "match_phrase": { "trigrams": "a_b" } })
+        );
+        assert_eq!(
+            grams("abcd"),
+            json!({ "match_phrase": { "trigrams": "abc bcd" } })
+        );
+        assert_eq!(grams("_"), json!({ "term": { "grams": "\\_" } }));
+        assert_eq!(grams("日本"), json!({ "term": { "grams": "日本" } }));
+    }
+}

@@ -1,0 +1,125 @@
+//! The index: made by `migrate` from a template, checked at every start.
+
+use elasticsearch::http::Method;
+use serde_json::{Value, json};
+
+use super::http::{Answer, Http};
+use crate::config::Config;
+use crate::error::Error;
+
+const SETTING: &str = "ELASTICSEARCH_URL";
+/// Version of the mapping; it stands in the index as `_meta.chat_schema`.
+const SCHEMA: u64 = 1;
+const TEMPLATE: &str = include_str!("../../../../migrations/elasticsearch/messages.json");
+
+/// The name under which the index is used.
+pub(super) fn alias(config: &Config) -> String {
+    format!("{}messages", config.index_prefix)
+}
+
+/// Makes template, index and alias where they are missing.
+///
+/// # Errors
+/// The engine does not answer, refuses us, or has an index of another version.
+pub(super) async fn migrate(http: &Http, config: &Config) -> Result<(), Error> {
+    let alias = alias(config);
+    let template = TEMPLATE
+        .replace("@prefix@", &config.index_prefix)
+        .replace("@shards@", &config.index_shards.to_string())
+        .replace("@replicas@", &config.index_replicas.to_string());
+    let template: Value = serde_json::from_str(&template).map_err(|_| {
+        Error::wrong(
+            "CHATD_INDEX_PREFIX",
+            "it holds a character that no index name may have",
+            "use letters, digits and hyphens",
+        )
+    })?;
+    let path = format!("/_index_template/{alias}");
+    ask(http, Method::Put, &path, Some(&template))
+        .await
+        .and_then(|answer| well(&answer))?;
+    let found = ask(http, Method::Head, &format!("/_alias/{alias}"), None).await?;
+    if found.status == 404 {
+        let first = json!({ "aliases": { alias.as_str(): { "is_write_index": true } } });
+        let made = ask(http, Method::Put, &format!("/{alias}-000001"), Some(&first)).await?;
+        // Another `migrate` may have been faster.
+        if made.kind() != "resource_already_exists_exception" {
+            well(&made)?;
+        }
+    } else {
+        well(&found)?;
+    }
+    check(http, config).await
+}
+
+/// Looks whether the index is there and is ours.
+///
+/// # Errors
+/// As [`migrate`].
+pub(super) async fn check(http: &Http, config: &Config) -> Result<(), Error> {
+    let alias = alias(config);
+    let found = ask(http, Method::Get, &format!("/{alias}/_mapping"), None).await?;
+    if found.status == 404 {
+        return Err(Error::wrong(
+            SETTING,
+            format!("there is no index behind '{alias}'"),
+            "run `chatd migrate`",
+        ));
+    }
+    well(&found)?;
+    let indices = found.body.as_object().into_iter().flatten();
+    for (name, index) in indices {
+        let schema = index["mappings"]["_meta"]["chat_schema"].as_u64();
+        if schema != Some(SCHEMA) {
+            let is = schema.map_or_else(
+                || "no version".to_owned(),
+                |schema| format!("version {schema}"),
+            );
+            return Err(Error::wrong(
+                SETTING,
+                format!("index '{name}' has a mapping of {is}, this program uses version {SCHEMA}"),
+                "remove the index, run `chatd migrate`, and let it be filled again from the store, or choose another index prefix",
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn ask(
+    http: &Http,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Answer, Error> {
+    http.send(method, path, body).await.map_err(|error| {
+        Error::not_up(
+            SETTING,
+            error.to_string(),
+            "start Elasticsearch, or correct host and port",
+        )
+    })
+}
+
+fn well(answer: &Answer) -> Result<(), Error> {
+    match answer.status {
+        200..=299 => Ok(()),
+        401 | 403 => Err(Error::wrong(
+            SETTING,
+            format!("user or password are refused (status {})", answer.status),
+            "correct user and password in it, and allow index templates, indices and aliases",
+        )),
+        400..=499 => Err(Error::wrong(
+            SETTING,
+            format!(
+                "the request was refused with status {}: {}",
+                answer.status, answer.body["error"]["reason"]
+            ),
+            "use Elasticsearch 8 or 9, or OpenSearch",
+        )),
+        status => Err(Error::not_up(
+            SETTING,
+            format!("status {status} {}", answer.kind()),
+            "see the server's log",
+        )),
+    }
+}

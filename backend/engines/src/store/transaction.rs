@@ -1,0 +1,263 @@
+//! One transaction: a connection from `BEGIN` to the end.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use chat_core::key::KeyHash;
+use chat_core::port::log::{Group, PartitionId};
+use chat_core::port::store::{
+    ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position,
+    RenumberedRow, Transaction, Writes,
+};
+use chat_wire::ids::AppToken;
+use sqlx::mysql::MySqlArguments;
+use sqlx::{MySqlConnection, SqlSafeStr};
+use uuid::Uuid;
+
+use super::bulk::Bulk;
+use super::failure::{told, told_insert};
+use super::lease::{Lease, within};
+use super::owners::Owners;
+use super::read::{self, Lock};
+use super::rows::{APPLICATION, CHAT, KEY, MESSAGE, RENUMBERED, Values};
+
+/// A transaction under way. Dropping it closes the connection, and the server rolls back.
+pub(super) struct Work {
+    pub(super) lease: Lease,
+    pub(super) owned: Option<(Group, PartitionId)>,
+    pub(super) position: Position,
+    pub(super) owners: Arc<Owners>,
+    /// Whether a look for rows that several workers may make found some of them missing.
+    pub(super) missed: bool,
+}
+
+/// Fails where a row with this key exists.
+fn insert(table: &str, columns: &str) -> Bulk {
+    let row = vec!["?"; columns.split(", ").count()].join(",");
+    let head = format!("INSERT INTO {table} ({columns}) VALUES ");
+    Bulk::new(&head, &format!("({row})"), "")
+}
+
+/// Replaces the whole row where one with this key exists. `VALUES()` is what MySQL and MariaDB share.
+fn put(table: &str, columns: &str, keys: usize) -> Bulk {
+    let names: Vec<&str> = columns.split(", ").map(str::trim).collect();
+    let row = vec!["?"; names.len()].join(",");
+    let sets: Vec<String> = names[keys..]
+        .iter()
+        .map(|name| format!("{name} = VALUES({name})"))
+        .collect();
+    let tail = format!(" ON DUPLICATE KEY UPDATE {}", sets.join(", "));
+    let head = format!("INSERT INTO {table} ({columns}) VALUES ");
+    Bulk::new(&head, &format!("({row})"), &tail)
+}
+
+static INSERT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| insert("applications", APPLICATION));
+static INSERT_CHATS: LazyLock<Bulk> = LazyLock::new(|| insert("chats", CHAT));
+static INSERT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| insert("messages", MESSAGE));
+static INSERT_RENUMBERED: LazyLock<Bulk> = LazyLock::new(|| insert("renumbered", RENUMBERED));
+static PUT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| put("applications", APPLICATION, 1));
+static PUT_CHATS: LazyLock<Bulk> = LazyLock::new(|| put("chats", CHAT, 2));
+static PUT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| put("messages", MESSAGE, 3));
+static PUT_KEYS: LazyLock<Bulk> = LazyLock::new(|| put("idempotency", KEY, 1));
+
+#[async_trait]
+impl Transaction for Work {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    async fn applications(&mut self, tokens: &[AppToken]) -> Result<Vec<ApplicationRow>, Error> {
+        let found = within(read::applications(&mut self.lease, tokens, Lock::Update)).await?;
+        self.missed |= found.len() < tokens.len();
+        Ok(found)
+    }
+
+    async fn chats(&mut self, keys: &[ChatKey]) -> Result<Vec<ChatRow>, Error> {
+        let found = within(read::chats(&mut self.lease, keys, Lock::Update)).await?;
+        self.missed |= found.len() < keys.len();
+        Ok(found)
+    }
+
+    async fn messages(&mut self, keys: &[MessageKey]) -> Result<Vec<MessageRow>, Error> {
+        within(read::messages(&mut self.lease, keys)).await
+    }
+
+    async fn numbers_after(
+        &mut self,
+        chat: ChatKey,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<u32>, Error> {
+        within(read::numbers_after(&mut self.lease, chat, after, limit)).await
+    }
+
+    async fn keys(&mut self, hashes: &[KeyHash]) -> Result<Vec<KeyRow>, Error> {
+        within(read::keys(&mut self.lease, hashes)).await
+    }
+
+    async fn renumbered(
+        &mut self,
+        messages: &[(ChatKey, Uuid)],
+    ) -> Result<Vec<RenumberedRow>, Error> {
+        within(read::renumbered(&mut self.lease, messages)).await
+    }
+
+    async fn write(&mut self, writes: Writes) -> Result<(), Error> {
+        let missed = self.missed;
+        let on = &mut *self.lease;
+        let write = async move {
+            let Writes {
+                insert_applications,
+                update_applications,
+                insert_chats,
+                update_chats,
+                insert_messages,
+                update_messages,
+                put_keys,
+                insert_renumbered,
+            } = writes;
+            run(
+                on,
+                &INSERT_APPLICATIONS,
+                &insert_applications,
+                Values::application,
+            )
+            .await?;
+            run(
+                on,
+                &PUT_APPLICATIONS,
+                &update_applications,
+                Values::application,
+            )
+            .await?;
+            run(on, &INSERT_CHATS, &insert_chats, Values::chat).await?;
+            run(on, &PUT_CHATS, &update_chats, Values::chat).await?;
+            run(on, &INSERT_MESSAGES, &insert_messages, Values::message).await?;
+            run(on, &PUT_MESSAGES, &update_messages, Values::message).await?;
+            run(on, &PUT_KEYS, &put_keys, Values::key).await?;
+            run(
+                on,
+                &INSERT_RENUMBERED,
+                &insert_renumbered,
+                Values::renumbered,
+            )
+            .await
+        };
+        within(async move { write.await.map_err(|error| told_insert(error, missed)) }).await
+    }
+
+    async fn commit(mut self: Box<Self>, position: Position) -> Result<(), Error> {
+        if let Some((group, partition)) = self.owned {
+            if position.epoch < self.position.epoch {
+                return Err(Error::Unavailable(format!(
+                    "partition {} of {} is in epoch {} meanwhile, the batch was read in epoch {}",
+                    partition.index,
+                    partition.topic.name(),
+                    self.position.epoch,
+                    position.epoch
+                )));
+            }
+            within(put_position(&mut self.lease, group, partition, position)).await?;
+        }
+        within(command(&mut self.lease, "COMMIT")).await?;
+        let Self {
+            lease,
+            owned,
+            owners,
+            ..
+        } = *self;
+        match owned {
+            Some((group, _)) => owners.park(group, lease),
+            None => lease.release(),
+        }
+        Ok(())
+    }
+}
+
+/// What a row needs in a statement, for the limit of bytes.
+trait Sized {
+    fn bytes(&self) -> usize;
+}
+
+/// More than the fixed columns of any table need.
+const ROW_BYTES: usize = 120;
+
+impl Sized for ApplicationRow {
+    fn bytes(&self) -> usize {
+        ROW_BYTES + self.name.len()
+    }
+}
+
+impl Sized for ChatRow {
+    fn bytes(&self) -> usize {
+        ROW_BYTES
+    }
+}
+
+impl Sized for MessageRow {
+    fn bytes(&self) -> usize {
+        ROW_BYTES + self.body.len() + self.sender.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Sized for KeyRow {
+    fn bytes(&self) -> usize {
+        ROW_BYTES
+    }
+}
+
+impl Sized for RenumberedRow {
+    fn bytes(&self) -> usize {
+        ROW_BYTES
+    }
+}
+
+async fn run<T: Sized>(
+    on: &mut MySqlConnection,
+    bulk: &Bulk,
+    rows: &[T],
+    bind: impl Fn(&mut Values, &T),
+) -> Result<(), sqlx::Error> {
+    let mut rest = rows;
+    while let Some((text, size, bytes)) = bulk.first(rest.iter().map(T::bytes), rest.len()) {
+        let (these, others) = rest.split_at(size);
+        let mut values = Values::with_capacity(12 * size, bytes);
+        for row in these {
+            bind(&mut values, row);
+        }
+        sqlx::query_with::<_, MySqlArguments>(text, values.into_inner())
+            .execute(&mut *on)
+            .await?;
+        rest = others;
+    }
+    Ok(())
+}
+
+async fn put_position(
+    on: &mut MySqlConnection,
+    group: Group,
+    partition: PartitionId,
+    position: Position,
+) -> Result<(), Error> {
+    let text = "UPDATE log_positions SET next = ?, epoch = ?, last_uid = ? \
+                WHERE group_name = ? AND topic = ? AND partition_index = ?";
+    let mut values = Values::default();
+    values
+        .wide(position.next)
+        .number(position.epoch)
+        .uid(position.last_uid)
+        .text(Some(group.name()))
+        .text(Some(partition.topic.name()))
+        .number(partition.index);
+    sqlx::query_with::<_, MySqlArguments>(text.into_sql_str(), values.into_inner())
+        .execute(on)
+        .await
+        .map_err(told)?;
+    Ok(())
+}
+
+/// A statement without arguments and without an answer, in the protocol that can carry `BEGIN`.
+pub(super) async fn command(on: &mut MySqlConnection, text: &'static str) -> Result<(), Error> {
+    sqlx::raw_sql(text).execute(on).await.map_err(told)?;
+    Ok(())
+}

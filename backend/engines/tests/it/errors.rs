@@ -1,0 +1,149 @@
+//! What is wrong is told by the setting and the remedy.
+
+use chat_engines::config::Config;
+use chat_engines::open::{connect, migrate};
+
+use crate::namespace::Namespace;
+
+async fn refused(config: &Config) -> chat_engines::error::Error {
+    match connect(config).await {
+        Ok(_) => panic!("a connection was not expected"),
+        Err(error) => error,
+    }
+}
+
+/// A place where nothing listens.
+const NOWHERE: &str = "127.0.0.1:9";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_up_is_named_and_may_come() {
+    let good = Namespace::fresh().await;
+    let broken = [
+        (
+            "DATABASE_URL",
+            Config {
+                database_url: format!("mysql://u:hush@{NOWHERE}/d"),
+                ..good.config.clone()
+            },
+        ),
+        (
+            "REDIS_URL",
+            Config {
+                redis_url: format!("redis://:hush@{NOWHERE}/0"),
+                ..good.config.clone()
+            },
+        ),
+        (
+            "KAFKA_BROKERS",
+            Config {
+                kafka_brokers: NOWHERE.to_owned(),
+                ..good.config.clone()
+            },
+        ),
+        (
+            "ELASTICSEARCH_URL",
+            Config {
+                elasticsearch_url: format!("http://u:hush@{NOWHERE}"),
+                ..good.config.clone()
+            },
+        ),
+    ];
+    for (setting, config) in broken {
+        let error = refused(&config).await;
+        assert_eq!(error.setting(), setting, "{error}");
+        assert!(error.retryable(), "{error}");
+        assert!(!error.to_string().contains("hush"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_login_is_told() {
+    let good = Namespace::fresh().await;
+    let wrong = good
+        .config
+        .database_url
+        .replacen("chat:chat@", "chat:hush@", 1);
+    let error = refused(&Config {
+        database_url: wrong,
+        ..good.config.clone()
+    })
+    .await;
+    assert_eq!(error.setting(), "DATABASE_URL");
+    assert!(
+        !error.retryable() && error.to_string().contains("password"),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("hush"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_migrated_says_so() {
+    let bare = Namespace::bare();
+    let error = refused(&bare.config).await;
+    assert!(error.to_string().contains("chatd migrate"), "{error}");
+    migrate(&bare.config).await.unwrap();
+    migrate(&bare.config).await.unwrap();
+    let other = Config {
+        topic_prefix: format!("{}x", bare.config.topic_prefix),
+        ..bare.config.clone()
+    };
+    let error = refused(&other).await;
+    assert_eq!(error.setting(), "KAFKA_BROKERS");
+    assert!(error.to_string().contains("chatd migrate"), "{error}");
+    let other = Config {
+        index_prefix: format!("{}x", bare.config.index_prefix),
+        ..bare.config.clone()
+    };
+    let error = refused(&other).await;
+    assert_eq!(error.setting(), "ELASTICSEARCH_URL");
+    assert!(error.to_string().contains("chatd migrate"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_partition_count_is_refused() {
+    let first = Namespace::fresh().await;
+    let mut second = Namespace::bare();
+    second.config.topics.messages_partitions = 5;
+    migrate(&second.config).await.unwrap();
+    // The database of one, the topics of the other.
+    let mixed = Config {
+        topic_prefix: second.config.topic_prefix.clone(),
+        ..first.config.clone()
+    };
+    let error = refused(&mixed).await.to_string();
+    assert!(
+        error.contains("has 5 partitions") && error.contains("messages"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_url_at_all_is_told_without_repeating_it() {
+    let good = Namespace::bare();
+    let broken = [
+        Config {
+            database_url: "hush".into(),
+            ..good.config.clone()
+        },
+        Config {
+            database_url: "mysql://u:hush@h:1".into(),
+            ..good.config.clone()
+        },
+        Config {
+            elasticsearch_url: "hush".into(),
+            ..good.config.clone()
+        },
+        Config {
+            redis_url: "hush".into(),
+            ..good.config.clone()
+        },
+    ];
+    migrate(&good.config).await.unwrap();
+    for config in broken {
+        let error = refused(&config).await;
+        assert!(
+            !error.retryable() && !error.to_string().contains("hush"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! The engine adapters as a whole, on real engines: `scripts/engines up`, then
+//! `source <(scripts/engines env)`. Without the four URLs nothing is tested, and that is said; where
+//! `CI` is set it is a failure.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod contract;
+mod errors;
+mod namespace;
+mod ports;
+mod speed;

@@ -1,0 +1,136 @@
+//! A database, topics, keys and an index that no other test uses.
+
+use std::time::Duration;
+
+use chat_core::port::log::Topic;
+use chat_engines::config::{Config, Topics};
+use chat_engines::open::migrate;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use sqlx::migrate::MigrateDatabase;
+use sqlx::mysql::MySql;
+
+/// The four settings, in the order of [`Config::new`].
+const SETTINGS: [&str; 4] = [
+    "DATABASE_URL",
+    "REDIS_URL",
+    "KAFKA_BROKERS",
+    "ELASTICSEARCH_URL",
+];
+
+/// Removes what it made when it is dropped.
+pub(crate) struct Namespace {
+    pub(crate) config: Config,
+}
+
+impl Namespace {
+    /// A new one, migrated.
+    pub(crate) async fn fresh() -> Self {
+        let namespace = Self::bare();
+        migrate(&namespace.config).await.unwrap();
+        namespace
+    }
+
+    /// A new one in which nothing was made.
+    pub(crate) fn bare() -> Self {
+        let [database, redis, kafka, elasticsearch] = urls();
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let name = &name[..10];
+        let (server, _) = database
+            .rsplit_once('/')
+            .expect("the URL ends with the database's name");
+        Self {
+            config: Config {
+                database_connections: 8,
+                redis_prefix: format!("t{name}:"),
+                topic_prefix: format!("t{name}."),
+                topics: Topics {
+                    partitions: 1,
+                    messages_partitions: 3,
+                    replication: None,
+                    retention: Duration::from_secs(24 * 3600),
+                },
+                index_prefix: format!("t{name}-"),
+                index_replicas: 0,
+                ..Config::new(format!("{server}/chat_{name}"), redis, kafka, elasticsearch)
+            },
+        }
+    }
+
+    async fn remove(config: Config) {
+        let _ = MySql::drop_database(&config.database_url).await;
+        let url = &config.elasticsearch_url;
+        let client = elasticsearch::Elasticsearch::new(
+            elasticsearch::http::transport::Transport::single_node(url).unwrap(),
+        );
+        let index = format!("{}messages-000001", config.index_prefix);
+        let parts = elasticsearch::indices::IndicesDeleteParts::Index(&[&index]);
+        let _ = client.indices().delete(parts).send().await;
+        let template = format!("{}messages", config.index_prefix);
+        let parts = elasticsearch::indices::IndicesDeleteIndexTemplateParts::Name(&template);
+        let _ = client.indices().delete_index_template(parts).send().await;
+        let mut kafka = ClientConfig::new();
+        kafka.set("bootstrap.servers", &config.kafka_brokers);
+        let admin: AdminClient<DefaultClientContext> = kafka.create().unwrap();
+        let topics = Topic::ALL.map(|topic| format!("{}{}", config.topic_prefix, topic.name()));
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+        let _ = admin.delete_topics(&topics, &options).await;
+        let client = redis::Client::open(config.redis_url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let pattern = format!("{}*", config.redis_prefix);
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(pattern)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        if !keys.is_empty() {
+            redis::cmd("DEL")
+                .arg(keys)
+                .exec_async(&mut connection)
+                .await
+                .unwrap();
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let config = self.config.clone();
+        let removed = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(Self::remove(config));
+        });
+        // A second panic while one is under way would end the process.
+        let _ = removed.join();
+    }
+}
+
+/// The four URLs; without them there is nothing to test.
+fn urls() -> [String; 4] {
+    let found = SETTINGS.map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let missing: Vec<&str> = SETTINGS
+        .iter()
+        .zip(&found)
+        .filter_map(|(name, value)| value.is_none().then_some(*name))
+        .collect();
+    if missing.is_empty() {
+        return found.map(Option::unwrap);
+    }
+    let told = format!(
+        "THE ENGINES ARE NOT TESTED: {} not set; run `scripts/engines up` and `source <(scripts/engines env)`",
+        missing.join(", ")
+    );
+    assert!(std::env::var_os("CI").is_none(), "{told}");
+    skip(&told)
+}
+
+/// Ends the test program as if it had passed: every test in it wants the engines.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests has to see it")]
+fn skip(told: &str) -> ! {
+    eprintln!("\n{told}\n");
+    std::process::exit(0)
+}

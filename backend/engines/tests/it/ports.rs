@@ -1,0 +1,258 @@
+//! What is these adapters' own: fences, epochs, frozen owners.
+
+use std::time::Duration;
+
+use chat_core::backend::{Backend, Settings};
+use chat_core::error::Error;
+use chat_core::event::Event;
+use chat_core::port::counters::{Counter, Take, Taken};
+use chat_core::port::log::{Group, PartitionId, PollLimits, Polled, Topic};
+use chat_core::port::store::{ChatKey, Position};
+use chat_engines::open::connect;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::namespace::Namespace;
+
+fn one(counter: Counter) -> Take {
+    Take {
+        counter,
+        count: 1,
+        keyed: None,
+    }
+}
+
+async fn redis(namespace: &Namespace) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(namespace.config.redis_url.as_str()).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// A counter that somebody sets lower, or that another server wrote, is unknown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_counter_that_went_back_is_unknown() {
+    let namespace = Namespace::fresh().await;
+    let ports = connect(&namespace.config).await.unwrap();
+    let token = chat_wire::ids::AppToken::from_bytes(*Uuid::new_v4().as_bytes());
+    let chats = Counter::Chats(token);
+    ports.counters.open(token, None).await.unwrap();
+    for _ in 0..3 {
+        ports.counters.take(one(chats)).await.unwrap();
+    }
+    let name = format!(
+        "{}application:{{{}}}",
+        namespace.config.redis_prefix,
+        token.reveal()
+    );
+    let mut redis = redis(&namespace).await;
+    for (field, value) in [("l", "1"), ("s", "another")] {
+        redis::cmd("HSET")
+            .arg(&name)
+            .arg(field)
+            .arg(value)
+            .exec_async(&mut redis)
+            .await
+            .unwrap();
+        assert_eq!(
+            ports.counters.take(one(chats)).await.unwrap(),
+            Taken::Unknown(chats)
+        );
+        assert_eq!(ports.counters.last(chats).await.unwrap(), None);
+        ports.counters.restore(chats, 3, 2).await.unwrap();
+        assert_eq!(ports.counters.last(chats).await.unwrap(), Some(3));
+    }
+}
+
+/// Redis emptied with unread records in the log: no number is given twice, and who was never there
+/// is told so at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_redis_reissues_nothing() {
+    let namespace = Namespace::fresh().await;
+    let ports = connect(&namespace.config).await.unwrap();
+    let settings = Settings {
+        create_deadline: Duration::from_secs(2),
+    };
+    let backend = Backend::new(ports, settings);
+    let token = backend
+        .create_application("one".into(), None)
+        .await
+        .unwrap();
+    let chat = ChatKey {
+        token,
+        chat: backend.create_chat(token, None).await.unwrap(),
+    };
+    let message = |nth: u32| chat_wire::messages::NewMessage {
+        body: format!("message {nth}"),
+        sender: None,
+        sent_at: None,
+    };
+    for nth in 1..=5 {
+        let created = backend
+            .create_messages(chat, vec![message(nth)], None)
+            .await
+            .unwrap();
+        assert_eq!(created.range.first.get(), nth);
+    }
+    let mut redis = redis(&namespace).await;
+    let pattern = format!("{}*", namespace.config.redis_prefix);
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(pattern)
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    redis::cmd("DEL")
+        .arg(keys)
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+
+    let stranger = ChatKey {
+        token: chat_wire::ids::AppToken::from_bytes([9; 16]),
+        ..chat
+    };
+    let began = Instant::now();
+    let unknown = backend
+        .create_messages(stranger, vec![message(0)], None)
+        .await;
+    assert!(
+        matches!(unknown, Err(Error::UnknownApplication)),
+        "{unknown:?}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+
+    let began = Instant::now();
+    let created = loop {
+        match backend.create_messages(chat, vec![message(6)], None).await {
+            Err(Error::Fenced) => tokio::time::sleep(Duration::from_millis(50)).await,
+            other => break other.unwrap(),
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "the recovery does not end"
+        );
+    };
+    assert_eq!(created.range.first.get(), 6);
+    let number = backend.create_chat(token, None).await.unwrap();
+    assert_eq!(number.get(), 2);
+}
+
+/// A topic that was made anew is noticed, its epoch raised, and it is read from its beginning.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_made_anew_begins_an_epoch() {
+    let namespace = Namespace::fresh().await;
+    let ports = connect(&namespace.config).await.unwrap();
+    let event = Event::ApplicationRenamed(chat_core::event::ApplicationRenamed {
+        application_token: chat_wire::ids::AppToken::from_bytes([1; 16]),
+        name: "a name".into(),
+        at: chat_wire::time::Timestamp::now(),
+    });
+    let at = ports
+        .log
+        .append(Topic::Applications, event.encode(Uuid::from_u128(1)))
+        .await
+        .unwrap();
+    let partition = at.partition;
+    // What was applied had another uid, as it is after the topic was removed and made again.
+    let tx = ports
+        .store
+        .begin(Group::ApplicationsStore, partition)
+        .await
+        .unwrap();
+    let stored = Position {
+        next: at.offset + 1,
+        epoch: 0,
+        last_uid: Some(Uuid::from_u128(2)),
+    };
+    tx.commit(stored).await.unwrap();
+    assert_eq!(ports.log.epoch(Topic::Applications).await.unwrap(), 0);
+
+    let mut consumer = ports.log.join(Group::ApplicationsStore).await.unwrap();
+    let limits = PollLimits {
+        records: 10,
+        bytes: 1 << 20,
+        wait_ms: 500,
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let records = loop {
+        assert!(Instant::now() < deadline, "nothing was read");
+        match consumer.poll(limits).await.unwrap() {
+            Polled::Assigned(partitions) => {
+                for partition in partitions {
+                    let group = Group::ApplicationsStore;
+                    let position = ports.store.position(group, partition).await.unwrap();
+                    consumer.seek(partition, position.next).await.unwrap();
+                }
+            }
+            Polled::Records(records) => break records,
+            Polled::Idle | Polled::Revoked(_) => {}
+        }
+    };
+    assert_eq!(records[0].offset, at.offset);
+    assert_eq!(ports.log.epoch(Topic::Applications).await.unwrap(), 1);
+    let position = ports
+        .store
+        .position(Group::ApplicationsStore, partition)
+        .await
+        .unwrap();
+    assert_eq!((position.next, position.epoch), (at.offset, 1));
+    // A batch of the epoch before comes too late.
+    let tx = ports
+        .store
+        .begin(Group::ApplicationsStore, partition)
+        .await
+        .unwrap();
+    assert!(tx.commit(stored).await.unwrap_err().retryable());
+    consumer.leave().await;
+}
+
+/// A worker that is frozen in its transaction is ended by its successor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_owner_is_ended() {
+    let namespace = Namespace::fresh().await;
+    let frozen = connect(&namespace.config).await.unwrap();
+    let successor = connect(&namespace.config).await.unwrap();
+    let partition = PartitionId {
+        topic: Topic::Chats,
+        index: 0,
+    };
+    let held = frozen
+        .store
+        .begin(Group::ChatsStore, partition)
+        .await
+        .unwrap();
+    let began = Instant::now();
+    loop {
+        match successor.store.begin(Group::ChatsStore, partition).await {
+            Ok(tx) => {
+                tx.commit(Position {
+                    next: 7,
+                    ..Position::START
+                })
+                .await
+                .unwrap();
+                break;
+            }
+            Err(error) => assert!(error.retryable(), "{error}"),
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "the owner is not ended"
+        );
+    }
+    let late = held
+        .commit(Position {
+            next: 3,
+            ..Position::START
+        })
+        .await;
+    assert!(late.unwrap_err().retryable());
+    let position = frozen
+        .store
+        .position(Group::ChatsStore, partition)
+        .await
+        .unwrap();
+    assert_eq!(position.next, 7);
+}
