@@ -318,7 +318,7 @@ impl Work {
             return Ok(None);
         }
         let asked: Vec<(ChatKey, Uuid)> = homeless.iter().map(|(h, _)| (h.chat, h.uid)).collect();
-        let moved: HashSet<Homeless> = tx
+        let mut moved: HashSet<Homeless> = tx
             .renumbered(&asked)
             .await?
             .into_iter()
@@ -334,9 +334,13 @@ impl Work {
                 continue;
             }
             let Some(number) = numbers.get(&who).copied().and_then(MessageNumber::new) else {
-                waiting.push(who);
+                // A redelivery may be in the same batch, and a second number would stay empty.
+                if !waiting.contains(&who) {
+                    waiting.push(who);
+                }
                 continue;
             };
+            moved.insert(who);
             tracing::error!(
                 chat.number = who.chat.chat.get(),
                 message.number = row.key.number.get(),
