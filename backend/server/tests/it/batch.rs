@@ -51,13 +51,11 @@ async fn a_thousand_lines_and_not_one_more() {
     answer.refused(Code::TooLarge, Some("batch"), None);
     let one = send(&server, chat, r#"{"body":"x"}"#).await;
     assert_eq!(one.is::<Value>(202), json!({ "first": 1001, "last": 1001 }));
-    let count = eventually("all rows", async || {
-        let chat: Value = server.get(chat.path("")).send().await.is(200);
-        chat["messages_count"]
-            .as_u64()
-            .filter(|count| *count == 1001)
-    });
-    count.await;
+    eventually("all rows", async || {
+        let chat = server.client.chat(chat.token, chat.number).await.unwrap();
+        (chat.messages_count == 1001).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

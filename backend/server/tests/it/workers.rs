@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 /// How long anything may take to come true.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Short, so that settling is quick.
-const CREATE_DEADLINE_MS: u64 = 100;
+/// Short, so that settling is quick, and long enough for the disk of a busy machine.
+const CREATE_DEADLINE_MS: u64 = 1_000;
 
 struct Server {
     running: Running,
