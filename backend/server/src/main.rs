@@ -72,7 +72,12 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     let mut text = format!("chatd: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
+        // Messages for users name their cause themselves; only what is not said yet is added.
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     // Nothing is left to tell a failure of stderr to.

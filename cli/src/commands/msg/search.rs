@@ -77,7 +77,7 @@ impl Search {
         if lag_records > 0 {
             let records = grouped(lag_records);
             session.remark(&format!(
-                "{records} records are not searchable yet; search again for what is in them"
+                "not searchable yet: {records} log record(s); search again for what is in them"
             ));
         }
         if more {
