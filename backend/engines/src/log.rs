@@ -1,5 +1,6 @@
 //! The log port on Kafka: one idempotent producer, a consumer for each member, positions in the store.
 
+mod buffer;
 mod client;
 mod consumer;
 mod headers;

@@ -11,6 +11,7 @@ pub(crate) mod topics;
 mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::key::KeyHash;
@@ -23,6 +24,7 @@ use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
 use sqlx::mysql::MySqlArguments;
 use sqlx::{MySqlPool, SqlSafeStr};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::lease::{Lease, within};
@@ -33,6 +35,8 @@ use self::transaction::{Work, command};
 
 /// Keys that are removed in one statement, so that nobody waits long for its locks.
 const FORGET_KEYS: u32 = 1_000;
+/// How long closing waits for whoever holds a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The rows of one database.
 pub(crate) struct Rows {
@@ -68,7 +72,11 @@ impl Rows {
     /// Lets go of all connections.
     pub(crate) async fn close(&self) {
         self.owners.close();
-        self.pool.close().await;
+        if timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
+            tracing::warn!(
+                "a transaction is still under way; its connection closes with the process"
+            );
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::scripts::Script;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a failed attempt to connect stands for all who ask.
+/// How long an attempt to connect stands for all who ask.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How long the server's answer about itself is believed.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub(super) struct Links {
     client: Client,
     prefix: String,
     current: Mutex<Option<Arc<Link>>>,
-    /// One attempt at a time.
+    /// One attempt at a time: when the last one was, and what to say until the next.
     connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
@@ -84,7 +84,11 @@ impl Links {
             Ok(link) => {
                 let link = Arc::new(link);
                 *self.current.lock() = Some(Arc::clone(&link));
-                *failed = None;
+                // A server that connects and then refuses every call should not be stormed.
+                *failed = Some((
+                    Instant::now(),
+                    "the connection failed as soon as it was made".into(),
+                ));
                 Ok(link)
             }
             Err(error) => {

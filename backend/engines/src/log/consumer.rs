@@ -1,11 +1,11 @@
 //! One member of a group. Kafka shares out the partitions; where to read on comes from the store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::port::log::{Consumer, Error, Group, PartitionId, PollLimits, Polled, Record};
+use chat_core::port::log::{Consumer, Error, Group, PartitionId, PollLimits, Polled};
 use futures_util::{FutureExt, StreamExt};
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -14,15 +14,12 @@ use rdkafka::{Message, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::buffer::Buffer;
 use super::client::{ASK_TIMEOUT, Names, blocking, told};
 use super::identity::Identity;
 use super::reader::{self, Reader};
 use super::rebalance::{Change, Rebalance};
 
-/// Records that wait here at most; the client itself holds more.
-const BUFFER_RECORDS: usize = 32_768;
-/// Bytes that wait here at most.
-const BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// A member that does not poll for so long is taken for dead by the group.
 const MAX_POLL_INTERVAL_MS: &str = "60000";
 /// A process that does not answer for so long is taken for dead by the group.
@@ -44,20 +41,8 @@ pub(super) struct Member {
     group: Group,
     identity: Arc<Identity>,
     reader: Arc<Reader>,
-    parts: BTreeMap<u32, Part>,
-    buffered: (usize, usize),
-    /// Whose turn it is, so that a busy partition starves no other.
-    turn: u32,
+    buffer: Buffer,
     stall: Stall,
-}
-
-/// A partition that is ours.
-struct Part {
-    /// Offset of the next record that the client will bring.
-    next: u64,
-    /// Whether records may be handed out.
-    sought: bool,
-    records: VecDeque<Record>,
 }
 
 /// Looks for a stream that has gone silent.
@@ -99,9 +84,7 @@ impl Member {
             group,
             identity,
             reader,
-            parts: BTreeMap::new(),
-            buffered: (0, 0),
-            turn: 0,
+            buffer: Buffer::default(),
             stall: Stall::new(),
         })
     }
@@ -124,9 +107,7 @@ impl Member {
         match change {
             Change::Revoked(indexes) => {
                 for index in &indexes {
-                    if let Some(part) = self.parts.remove(index) {
-                        self.forget(&part.records);
-                    }
+                    self.buffer.remove(*index);
                 }
                 Ok(Polled::Revoked(
                     indexes
@@ -137,7 +118,7 @@ impl Member {
             }
             Change::Assigned(indexes) => {
                 let mut list = TopicPartitionList::with_capacity(indexes.len());
-                let mut parts = BTreeMap::new();
+                let mut parts = Vec::with_capacity(indexes.len());
                 for index in &indexes {
                     let partition = self.partition(*index);
                     let position = self.identity.position(self.group, partition).await;
@@ -158,18 +139,15 @@ impl Member {
                         )
                         .map_err(|error| told(&error))?;
                     }
-                    let part = Part {
-                        next,
-                        sought: false,
-                        records: VecDeque::new(),
-                    };
-                    parts.insert(*index, part);
+                    parts.push((*index, next));
                 }
                 let client = self.client()?;
                 blocking(ASK_TIMEOUT * 2, move || client.incremental_assign(&list))
                     .await?
                     .map_err(|error| told(&error))?;
-                self.parts.append(&mut parts);
+                for (index, next) in parts {
+                    self.buffer.add(index, next);
+                }
                 self.stall = Stall::new();
                 Ok(Polled::Assigned(
                     indexes
@@ -181,46 +159,11 @@ impl Member {
         }
     }
 
-    /// The records of one partition, the next one in turn.
-    fn take(&mut self, limits: PollLimits) -> Option<Vec<Record>> {
-        let ready = |(_, part): &(&u32, &mut Part)| part.sought && !part.records.is_empty();
-        let turn = self.turn;
-        let index = {
-            let mut after = self.parts.range_mut(turn..);
-            let found = after.find(ready).map(|(index, _)| *index);
-            found.or_else(|| {
-                self.parts
-                    .range_mut(..turn)
-                    .find(ready)
-                    .map(|(index, _)| *index)
-            })
-        }?;
-        self.turn = index + 1;
-        let waiting = &mut self.parts.get_mut(&index)?.records;
-        let (mut count, mut bytes) = (0, 0);
-        for record in waiting.iter().take(limits.records.max(1)) {
-            if count > 0 && bytes >= limits.bytes {
-                break;
-            }
-            count += 1;
-            bytes += size(record);
-        }
-        let records: Vec<Record> = waiting.drain(..count).collect();
-        self.buffered.0 -= count;
-        self.buffered.1 -= bytes;
-        Some(records)
-    }
-
-    fn forget(&mut self, records: &VecDeque<Record>) {
-        self.buffered.0 -= records.len();
-        self.buffered.1 -= records.iter().map(size).sum::<usize>();
-    }
-
     /// Keeps a record that came, and whatever else is there already.
     fn gather(&mut self, client: &Client, first: &BorrowedMessage<'_>) -> Option<KafkaError> {
         self.keep(first);
         let mut stream = client.stream();
-        while self.buffered.0 < BUFFER_RECORDS && self.buffered.1 < BUFFER_BYTES {
+        while !self.buffer.is_full() {
             match stream.next().now_or_never().flatten() {
                 Some(Ok(message)) => self.keep(&message),
                 Some(Err(error)) => return Some(error),
@@ -231,22 +174,10 @@ impl Member {
     }
 
     fn keep(&mut self, message: &BorrowedMessage<'_>) {
-        let Ok(index) = u32::try_from(message.partition()) else {
-            return;
-        };
-        let partition = self.partition(index);
-        let Some(part) = self.parts.get_mut(&index) else {
-            return;
-        };
-        let record = reader::record(partition, message);
-        // What was under way before a seek is not asked for any more.
-        if record.offset < part.next {
-            return;
+        if let Ok(index) = u32::try_from(message.partition()) {
+            let record = reader::record(self.partition(index), message);
+            self.buffer.keep(record);
         }
-        part.next = record.offset + 1;
-        self.buffered.0 += 1;
-        self.buffered.1 += size(&record);
-        part.records.push_back(record);
     }
 
     /// Decides about an error: what the client mends by itself is only waited for.
@@ -257,15 +188,12 @@ impl Member {
         };
         match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                for (index, part) in &self.parts {
-                    let (start, end) = self.reader.range(self.partition(*index)).await?;
-                    if part.next < start {
-                        return Err(Error::OutOfRange {
-                            asked: part.next,
-                            start,
-                        });
+                for (index, next) in self.buffer.positions() {
+                    let (start, end) = self.reader.range(self.partition(index)).await?;
+                    if next < start {
+                        return Err(Error::OutOfRange { asked: next, start });
                     }
-                    if part.next > end {
+                    if next > end {
                         // Joining anew finds out what happened to it.
                         return Err(told(&error));
                     }
@@ -294,18 +222,18 @@ impl Member {
         }
         self.stall.look_at = Instant::now() + STALL_LOOK;
         let mut seen = BTreeMap::new();
-        for (index, part) in &self.parts {
-            let (_, end) = self.reader.range(self.partition(*index)).await?;
-            if let Some((next, before)) = self.stall.seen.get(index)
-                && *next == part.next
-                && *before > part.next
+        for (index, next) in self.buffer.positions() {
+            let (_, end) = self.reader.range(self.partition(index)).await?;
+            if let Some((stood, before)) = self.stall.seen.get(&index)
+                && *stood == next
+                && *before > next
             {
                 return Err(Error::Unavailable(format!(
                     "partition {index} has stood still at {next} for {} s with records to {before}",
                     STALL_LOOK.as_secs()
                 )));
             }
-            seen.insert(*index, (part.next, end));
+            seen.insert(index, (next, end));
         }
         self.stall.seen = seen;
         Ok(())
@@ -336,10 +264,6 @@ impl Stall {
     }
 }
 
-fn size(record: &Record) -> usize {
-    record.key.len() + record.value.len()
-}
-
 #[async_trait]
 impl Consumer for Member {
     async fn poll(&mut self, limits: PollLimits) -> Result<Polled, Error> {
@@ -350,7 +274,7 @@ impl Consumer for Member {
             if let Some(change) = self.rebalance.next() {
                 return self.change(change).await;
             }
-            if let Some(records) = self.take(limits) {
+            if let Some(records) = self.buffer.take(limits) {
                 self.stall.look_at = Instant::now() + STALL_LOOK;
                 self.stall.seen.clear();
                 // Events of the group are served by polling, whatever is in the buffer.
@@ -382,19 +306,18 @@ impl Consumer for Member {
     }
 
     async fn seek(&mut self, partition: PartitionId, offset: u64) -> Result<(), Error> {
-        let ours = self.parts.get_mut(&partition.index);
-        let Some(part) = ours.filter(|_| partition.topic == self.group.topic()) else {
-            return Err(Error::Unavailable(
-                "the partition belongs to somebody else by now".into(),
-            ));
-        };
-        let first = part
-            .records
-            .front()
-            .map_or(part.next, |record| record.offset);
-        if first == offset {
-            part.sought = true;
-            return Ok(());
+        let stands = self.buffer.stands_at(partition.index, offset);
+        match stands.filter(|_| partition.topic == self.group.topic()) {
+            None => {
+                return Err(Error::Unavailable(
+                    "the partition belongs to somebody else by now".into(),
+                ));
+            }
+            Some(true) => {
+                self.buffer.open(partition.index);
+                return Ok(());
+            }
+            Some(false) => {}
         }
         let (start, _) = self.reader.range(partition).await?;
         if offset < start {
@@ -413,12 +336,8 @@ impl Consumer for Member {
         for element in sought.elements() {
             element.error().map_err(|error| told(&error))?;
         }
-        if let Some(part) = self.parts.get_mut(&partition.index) {
-            let stale = std::mem::take(&mut part.records);
-            part.next = offset;
-            part.sought = true;
-            self.forget(&stale);
-        }
+        self.buffer.add(partition.index, offset);
+        self.buffer.open(partition.index);
         Ok(())
     }
 

@@ -58,6 +58,25 @@ impl Namespace {
         }
     }
 
+    /// Removes a topic with all its records; returns when the brokers have forgotten it.
+    pub(crate) async fn delete_topic(&self, topic: Topic) {
+        Self::delete_topics(&self.config, &[topic]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    async fn delete_topics(config: &Config, topics: &[Topic]) {
+        let mut kafka = ClientConfig::new();
+        kafka.set("bootstrap.servers", &config.kafka_brokers);
+        let admin: AdminClient<DefaultClientContext> = kafka.create().unwrap();
+        let names = topics
+            .iter()
+            .map(|topic| format!("{}{}", config.topic_prefix, topic.name()));
+        let names: Vec<String> = names.collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+        let _ = admin.delete_topics(&names, &options).await;
+    }
+
     async fn remove(config: Config) {
         let _ = MySql::drop_database(&config.database_url).await;
         let url = &config.elasticsearch_url;
@@ -70,13 +89,7 @@ impl Namespace {
         let template = format!("{}messages", config.index_prefix);
         let parts = elasticsearch::indices::IndicesDeleteIndexTemplateParts::Name(&template);
         let _ = client.indices().delete_index_template(parts).send().await;
-        let mut kafka = ClientConfig::new();
-        kafka.set("bootstrap.servers", &config.kafka_brokers);
-        let admin: AdminClient<DefaultClientContext> = kafka.create().unwrap();
-        let topics = Topic::ALL.map(|topic| format!("{}{}", config.topic_prefix, topic.name()));
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
-        let _ = admin.delete_topics(&topics, &options).await;
+        Self::delete_topics(&config, &Topic::ALL).await;
         let client = redis::Client::open(config.redis_url.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let pattern = format!("{}*", config.redis_prefix);

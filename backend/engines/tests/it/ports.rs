@@ -208,6 +208,91 @@ async fn a_log_that_was_made_anew_begins_an_epoch() {
     consumer.leave().await;
 }
 
+/// The same for a topic that was really removed and made again, under a consumer that is reading it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_removed_is_read_anew() {
+    let namespace = Namespace::fresh().await;
+    let ports = connect(&namespace.config).await.unwrap();
+    let append = async |uid: u128| {
+        let event = Event::ApplicationRenamed(chat_core::event::ApplicationRenamed {
+            application_token: chat_wire::ids::AppToken::from_bytes([1; 16]),
+            name: "a name".into(),
+            at: chat_wire::time::Timestamp::now(),
+        });
+        let record = event.encode(Uuid::from_u128(uid));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match ports.log.append(Topic::Applications, record.clone()).await {
+                Ok(at) => return at,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    for uid in 1..=5 {
+        append(uid).await;
+    }
+    assert_eq!(next_uid(&ports, 0).await, Uuid::from_u128(1));
+    let partition = PartitionId {
+        topic: Topic::Applications,
+        index: 0,
+    };
+    let tx = ports
+        .store
+        .begin(Group::ApplicationsStore, partition)
+        .await
+        .unwrap();
+    let stored = Position {
+        next: 5,
+        epoch: 0,
+        last_uid: Some(Uuid::from_u128(5)),
+    };
+    tx.commit(stored).await.unwrap();
+
+    namespace.delete_topic(Topic::Applications).await;
+    chat_engines::open::migrate(&namespace.config)
+        .await
+        .unwrap();
+    append(11).await;
+    assert_eq!(next_uid(&ports, 1).await, Uuid::from_u128(11));
+}
+
+/// Joins, reads the first record that comes, looks at the epoch, leaves.
+async fn next_uid(ports: &chat_core::port::Ports, epoch: u32) -> Uuid {
+    let group = Group::ApplicationsStore;
+    let limits = PollLimits {
+        records: 10,
+        bytes: 1 << 20,
+        wait_ms: 500,
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "nothing was read");
+        let mut consumer = ports.log.join(group).await.unwrap();
+        loop {
+            match consumer.poll(limits).await {
+                Ok(Polled::Assigned(partitions)) => {
+                    for partition in partitions {
+                        let position = ports.store.position(group, partition).await.unwrap();
+                        consumer.seek(partition, position.next).await.unwrap();
+                    }
+                }
+                Ok(Polled::Records(records)) => {
+                    assert_eq!(ports.log.epoch(Topic::Applications).await.unwrap(), epoch);
+                    consumer.leave().await;
+                    return records[0].headers.uid.unwrap();
+                }
+                Ok(Polled::Idle | Polled::Revoked(_)) => {
+                    assert!(Instant::now() < deadline, "nothing was read");
+                }
+                Err(_) => break,
+            }
+        }
+        consumer.leave().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// A worker that is frozen in its transaction is ended by its successor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_owner_is_ended() {
