@@ -71,21 +71,29 @@ impl Rows {
     }
 
     /// Moves everything committed into the database file and syncs it; tells whether that was done to
-    /// the end.
+    /// the end. Waits for no reader: a long one only means that the next call does it.
     pub(crate) async fn checkpoint(&self) -> Result<bool, Error> {
+        self.checkpoint_with("PRAGMA wal_checkpoint(PASSIVE)").await
+    }
+
+    async fn checkpoint_with(&self, pragma: &'static str) -> Result<bool, Error> {
+        // Holding the only connection that writes, so nothing is committed meanwhile.
         let mut writer = self.writer().await?;
-        let (busy, in_wal, moved): (i64, i64, i64) =
-            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-                .fetch_one(&mut *writer)
-                .await
-                .map_err(told)?;
+        let (busy, in_wal, moved): (i64, i64, i64) = sqlx::query_as(pragma)
+            .fetch_one(&mut *writer)
+            .await
+            .map_err(told)?;
         Ok(busy == 0 && in_wal == moved)
     }
 
     /// Waits for those who hold a connection, then closes all of them.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
-        if let Err(error) = self.checkpoint().await {
+        // Cuts the WAL too: the next start has nothing to read back.
+        if let Err(error) = self
+            .checkpoint_with("PRAGMA wal_checkpoint(TRUNCATE)")
+            .await
+        {
             tracing::warn!(%error, file = %self.file.display(), "the last checkpoint was not made");
         }
         self.writer.close().await;
