@@ -12,6 +12,7 @@ use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::search::Sort;
 use chat_wire::time::Timestamp;
 use elasticsearch::http::Method;
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use self::bulk::Requests;
@@ -20,6 +21,9 @@ use crate::config::Config;
 
 /// Hits of one request: the engine's own limit (`index.max_result_window`).
 const PAGE: usize = 10_000;
+/// Requests of one batch that are under way at once: we write the grams of one while the engine
+/// indexes another. Versions decide, so their order does not matter.
+const UNDER_WAY: usize = 2;
 
 /// The index of one cluster.
 pub(crate) struct Index {
@@ -90,16 +94,17 @@ impl Search for Index {
         }
         // Without the flag, writing to an alias that is gone would make an index of its name.
         let path = format!("/{}/_bulk?require_alias=true", self.alias);
-        let mut indexed = Vec::with_capacity(documents.len());
-        for (lines, count) in Requests::new(&documents) {
+        let send = async |(lines, count): (Vec<u8>, usize)| {
             let answer = self.http.lines(&path, lines).await?.well()?;
-            indexed.append(&mut bulk::verdicts(&answer, count)?);
-        }
+            bulk::verdicts(&answer, count)
+        };
+        let requests = futures_util::stream::iter(Requests::new(&documents)).map(send);
+        let indexed: Vec<Vec<Indexed>> = requests.buffered(UNDER_WAY).try_collect().await?;
         // One refresh for all of it; waiting for the next regular one would cost up to its interval.
         let path = format!("/{}/_refresh", self.alias);
         let answer = self.http.send(Method::Post, &path, None).await?.well()?;
         whole(&answer)?;
-        Ok(indexed)
+        Ok(indexed.into_iter().flatten().collect())
     }
 
     async fn candidates(&self, query: &Query) -> Result<Vec<Candidate>, Error> {

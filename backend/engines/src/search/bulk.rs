@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Bytes of one request. Far below any server's limit, and enough that a request more is no cost.
-const BULK_BYTES: usize = 4 * 1024 * 1024;
-/// Documents of one request.
-const BULK_DOCUMENTS: usize = 2_000;
+const BULK_BYTES: usize = 2 * 1024 * 1024;
+/// Documents of one request: a batch is a few requests, so that one is written while another is read.
+const BULK_DOCUMENTS: usize = 1_000;
 
 #[derive(Serialize)]
 struct Action<'a> {
@@ -203,7 +203,7 @@ mod tests {
     fn requests_have_a_size() {
         let documents: Vec<Document> = (1..=2_500).map(|nth| document(nth, Some("x"))).collect();
         let counts: Vec<usize> = Requests::new(&documents).map(|(_, count)| count).collect();
-        assert_eq!(counts, [2_000, 500]);
+        assert_eq!(counts, [1_000, 1_000, 500]);
     }
 
     #[test]
