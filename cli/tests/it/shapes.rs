@@ -176,7 +176,8 @@ fn a_search_without_a_chat_is_wider_and_tells_what_is_missing() {
         .ok();
     assert_eq!(hits.json()[0]["message_number"], 1);
     assert!(
-        hits.stderr.starts_with("{\"note\":\"not searchable yet: 12,345 log record"),
+        hits.stderr
+            .starts_with("{\"note\":\"not searchable yet: 12,345 log record"),
         "{}",
         hits.stderr
     );
