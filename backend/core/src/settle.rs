@@ -54,11 +54,11 @@ impl Settler {
 }
 
 impl Backend {
-    /// One step for every suspect; returns how many numbers became void. To be called about once a second.
+    /// Suspects every chat of the store that has a gap.
     ///
     /// # Errors
-    /// Those of the ports; the next step goes on where this one stopped.
-    pub async fn settle(&self) -> Result<u64, Error> {
+    /// Those of the store.
+    pub async fn suspect_gaps(&self) -> Result<(), Error> {
         let mut after = None;
         loop {
             let chats = self
@@ -71,9 +71,16 @@ impl Backend {
             }
             after = chats.last().map(|row| row.key);
             if chats.len() < CHATS_A_STEP as usize {
-                break;
+                return Ok(());
             }
         }
+    }
+
+    /// One step for every suspect; returns how many numbers became void. To be called about once a second.
+    ///
+    /// # Errors
+    /// Those of the ports; the next step goes on where this one stopped.
+    pub async fn settle(&self) -> Result<u64, Error> {
         let suspects: Vec<(ChatKey, Suspect)> = {
             let suspects = self.settler().suspects.lock();
             suspects

@@ -6,20 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::backend::{Backend, Settings};
-use chat_core::port::Ports;
 use chat_core::port::log::Group;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Worker};
 use crate::http::admin::{self, Admin};
+use crate::http::door::Door;
 use crate::http::guard::Guard;
 use crate::http::{self, Api, serve};
+use crate::open;
 use crate::telemetry::Metrics;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
 use crate::workers::{run, upkeep};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1_024;
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +51,16 @@ pub enum Error {
     /// The embedded adapters cannot be opened.
     #[error(transparent)]
     Embedded(#[from] chat_embedded::open::OpenError),
+    /// An engine cannot be used, or was not up in time.
+    #[cfg(feature = "engines")]
+    #[error(transparent)]
+    Engines(#[from] chat_engines::error::Error),
 }
 
 /// A backend at work.
 pub struct Running {
-    /// Where the API listens.
-    pub api: SocketAddr,
+    /// Where the API listens; a worker has none.
+    pub api: Option<SocketAddr>,
     /// Where health, metrics and administration listen.
     pub admin: SocketAddr,
     backend: Backend,
@@ -63,61 +71,131 @@ pub struct Running {
     stop_deadline: Duration,
 }
 
+/// Which part of the backend a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The API and all workers.
+    All,
+    /// The API alone.
+    Api,
+    /// One worker alone.
+    Worker(Worker),
+}
+
+impl Role {
+    const fn serves(self) -> bool {
+        matches!(self, Self::All | Self::Api)
+    }
+
+    /// The groups whose records are applied here.
+    fn groups(self) -> Vec<Group> {
+        match self {
+            Self::All => Group::ALL.to_vec(),
+            Self::Api => Vec::new(),
+            Self::Worker(Worker::Applications) => vec![Group::ApplicationsStore],
+            Self::Worker(Worker::Chats) => vec![Group::ChatsStore],
+            Self::Worker(Worker::Messages) => vec![Group::MessagesStore],
+            Self::Worker(Worker::Search) => vec![Group::MessagesIndex],
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Api => "api",
+            Self::Worker(Worker::Applications) => "worker applications",
+            Self::Worker(Worker::Chats) => "worker chats",
+            Self::Worker(Worker::Messages) => "worker messages",
+            Self::Worker(Worker::Search) => "worker search",
+        }
+    }
+}
+
 /// Creates or updates the schemas.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn migrate(config: &Config) -> Result<(), Error> {
-    // Opening migrates: the embedded default needs no step of its own.
-    open(config).await?.life.close().await;
-    tracing::info!(data_dir = %config.data_dir.display(), "the schemas are up to date");
+    open::migrate(config).await?;
+    tracing::info!("the schemas are up to date");
     Ok(())
 }
 
-async fn open(config: &Config) -> Result<Ports, Error> {
-    let embedded = chat_embedded::open::Config {
-        log_retention: Duration::from_secs(u64::from(config.log_retention_hours) * 3600),
-        ..chat_embedded::open::Config::new(config.data_dir.clone())
-    };
-    Ok(chat_embedded::open::open(&embedded).await?)
-}
-
 impl Running {
-    /// Opens everything, starts workers and listeners.
+    /// Opens everything, waits for engines that are not up yet, starts workers and listeners.
+    ///
+    /// While it waits, the admin listener answers already: alive, and not ready.
     ///
     /// # Errors
     /// See [`Error`]; nothing is left running then.
-    pub async fn start(config: Config) -> Result<Self, Error> {
-        // The addresses first: a second process should not touch the data before it fails.
-        let api_listener = listen("CHATD_LISTEN", config.listen).await?;
-        let admin_listener = listen("CHATD_ADMIN_LISTEN", config.admin_listen).await?;
-        let api_address = address(&api_listener, config.listen);
+    pub async fn start(config: Config, role: Role) -> Result<Self, Error> {
+        if role != Role::All && !config.engines.given() {
+            return Err(Error::OneProcess {
+                data_dir: config.data_dir,
+            });
+        }
+        // The addresses first: a second process should not touch the data before it fails. The API's
+        // begins to listen when there is something behind it: until then a client is refused at once.
+        let api_socket = match role.serves() {
+            true => Some(bind("CHATD_LISTEN", config.listen)?),
+            false => None,
+        };
+        let admin_listener = listen(
+            "CHATD_ADMIN_LISTEN",
+            config.admin_listen,
+            bind("CHATD_ADMIN_LISTEN", config.admin_listen)?,
+        )?;
         let admin_address = address(&admin_listener, config.admin_listen);
+        let stop_listening = CancellationToken::new();
+        let mut listeners = JoinSet::new();
+        let door = Arc::new(Door::default());
+        listeners.spawn(serve::serve(
+            admin_listener,
+            door.router(),
+            config.max_connections,
+            stop_listening.clone(),
+            config.stop_deadline(),
+        ));
 
-        let ports = open(&config).await?;
+        let ports = open::open(&config, &door).await?;
         let settings = Settings {
             create_deadline: config.create_deadline(),
         };
         let backend = Backend::new(ports, settings);
         let metrics = Arc::new(Metrics::default());
+        let api_listener = match api_socket {
+            Some(socket) => Some(listen("CHATD_LISTEN", config.listen, socket)?),
+            None => None,
+        };
         let mut running = Self {
-            api: api_address,
+            api: api_listener
+                .as_ref()
+                .map(|listener| address(listener, config.listen)),
             admin: admin_address,
             backend: backend.clone(),
-            stop_listening: CancellationToken::new(),
+            stop_listening,
             stop_working: CancellationToken::new(),
-            listeners: JoinSet::new(),
+            listeners,
             workers: JoinSet::new(),
             stop_deadline: config.stop_deadline(),
         };
-        running.start_workers(&metrics);
-        let api = Api {
-            backend: backend.clone(),
-            guard: Arc::new(Guard::new(&config)),
-            metrics: Arc::clone(&metrics),
-            stop: running.stop_listening.clone(),
-        };
-        let admin = Admin {
+        running.start_workers(role, &metrics);
+        if let Some(listener) = api_listener {
+            let api = Api {
+                backend: backend.clone(),
+                guard: Arc::new(Guard::new(&config)),
+                metrics: Arc::clone(&metrics),
+                stop: running.stop_listening.clone(),
+            };
+            running.listeners.spawn(serve::serve(
+                listener,
+                http::router(api),
+                config.max_connections,
+                running.stop_listening.clone(),
+                running.stop_deadline,
+            ));
+        }
+        door.open(admin::router(Admin {
             backend,
             metrics,
             key: config
@@ -125,13 +203,19 @@ impl Running {
                 .as_deref()
                 .filter(|key| !key.is_empty())
                 .map(Arc::from),
+        }));
+        let place = match config.engines.given() {
+            true => "on the engines".to_owned(),
+            false => config.data_dir.display().to_string(),
         };
-        running.start_listener(api_listener, http::router(api), &config);
-        running.start_listener(admin_listener, admin::router(admin), &config);
+        let api = running
+            .api
+            .map_or_else(|| "none".to_owned(), |api| format!("http://{api}"));
         tracing::info!(
-            api = %format_args!("http://{api_address}"),
+            role = role.name(),
+            api,
             admin = %format_args!("http://{admin_address}"),
-            data_dir = %config.data_dir.display(),
+            data = place,
             "chatd is ready"
         );
         Ok(running)
@@ -143,36 +227,38 @@ impl Running {
         &self.backend
     }
 
-    fn start_listener(&mut self, listener: TcpListener, router: axum::Router, config: &Config) {
-        self.listeners.spawn(serve::serve(
-            listener,
-            router,
-            config.max_connections,
-            self.stop_listening.clone(),
-            self.stop_deadline,
-        ));
-    }
-
-    fn start_workers(&mut self, metrics: &Arc<Metrics>) {
-        for group in [
-            Group::ApplicationsStore,
-            Group::ChatsStore,
-            Group::MessagesStore,
-        ] {
-            let job = StoreJob::new(self.backend.clone(), group, Arc::clone(metrics));
+    fn start_workers(&mut self, role: Role, metrics: &Arc<Metrics>) {
+        let groups = role.groups();
+        for group in &groups {
             let (ports, metrics) = (self.backend.ports().clone(), Arc::clone(metrics));
-            let stop = self.stop_working.clone();
-            self.workers
-                .spawn(async move { run::run(ports, job, &metrics, stop).await });
+            let (backend, stop) = (self.backend.clone(), self.stop_working.clone());
+            match group {
+                Group::MessagesIndex => {
+                    let job = SearchJob::new(backend, Arc::clone(&metrics), stop.clone());
+                    self.workers
+                        .spawn(async move { run::run(ports, job, &metrics, stop).await });
+                }
+                group => {
+                    let job = StoreJob::new(backend, *group, Arc::clone(&metrics));
+                    self.workers
+                        .spawn(async move { run::run(ports, job, &metrics, stop).await });
+                }
+            }
         }
+        // Whoever applies messages also looks for numbers without one; an API process sees to those
+        // that it gave out itself.
+        let scope = if groups.contains(&Group::MessagesStore) {
+            upkeep::Scope::Everything
+        } else {
+            upkeep::Scope::Own
+        };
         let stop = self.stop_working.clone();
-        let job = SearchJob::new(self.backend.clone(), Arc::clone(metrics), stop.clone());
-        let (ports, index_metrics) = (self.backend.ports().clone(), Arc::clone(metrics));
-        self.workers
-            .spawn(async move { run::run(ports, job, &index_metrics, stop).await });
-        let stop = self.stop_working.clone();
-        self.workers
-            .spawn(upkeep::run(self.backend.clone(), Arc::clone(metrics), stop));
+        self.workers.spawn(upkeep::run(
+            self.backend.clone(),
+            Arc::clone(metrics),
+            scope,
+            stop,
+        ));
     }
 
     /// Ends in order: no new requests, the ones at work answered, the batches at work committed, the files closed.
@@ -195,14 +281,35 @@ impl Running {
     }
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Listen {
-            setting,
-            address,
-            source,
-        })
+/// Takes an address without listening on it yet.
+fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpSocket, Error> {
+    let bound = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // Connections of a process that just ended hold the address no longer than they must.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    };
+    bound().map_err(|source| Error::Listen {
+        setting,
+        address,
+        source,
+    })
+}
+
+fn listen(
+    setting: &'static str,
+    address: SocketAddr,
+    socket: TcpSocket,
+) -> Result<TcpListener, Error> {
+    socket.listen(BACKLOG).map_err(|source| Error::Listen {
+        setting,
+        address,
+        source,
+    })
 }
 
 /// The address with the port that the system chose.

@@ -1,11 +1,15 @@
 //! Configuration: defaults, then `.env`, then the environment, then flags.
 
+mod engines;
+mod report;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::parser::ValueSource;
+pub use self::engines::Engines;
+use self::report::report;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Why the process cannot start with what it was given.
@@ -20,6 +24,24 @@ pub enum Error {
          set a key, or listen on 127.0.0.1"
     )]
     OpenAdmin(SocketAddr),
+    /// There is no mixing of engines.
+    #[error(
+        "{} set, {} not; set all four to use the engines, or none for the embedded default", .given.join(", "), .missing.join(", ")
+    )]
+    SomeEngines {
+        /// The variables that are set.
+        given: Vec<&'static str>,
+        /// The ones that are missing.
+        missing: Vec<&'static str>,
+    },
+    /// A setting for librdkafka is none.
+    #[error(
+        "--kafka {0}: write NAME=VALUE, with a name of librdkafka, for example sasl.mechanism=PLAIN"
+    )]
+    Kafka(String),
+    /// The program was built for the embedded default alone.
+    #[error("{} set, and this chatd was built without the engines; build it with the feature `engines`", .0.join(", "))]
+    WithoutEngines(Vec<&'static str>),
 }
 
 /// The form of log lines.
@@ -79,14 +101,10 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Hours that applied records stay in the log
-    #[arg(
-        long,
-        env = "CHATD_LOG_RETENTION_HOURS",
-        default_value_t = 24,
-        global = true
-    )]
-    pub log_retention_hours: u32,
+    /// Hours that records stay in the log: 24 on the embedded default, 336 on Kafka, where `migrate` sets it
+    #[arg(long, env = "CHATD_LOG_RETENTION_HOURS", global = true,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub log_retention_hours: Option<u32>,
 
     /// Milliseconds that requests and workers have to finish when the process is told to stop
     #[arg(
@@ -96,6 +114,10 @@ pub struct Config {
         global = true
     )]
     pub stop_deadline_ms: u64,
+
+    /// Seconds that an engine may take to come up when the process starts; without it, as long as it takes
+    #[arg(long, env = "CHATD_START_DEADLINE_S", global = true)]
+    pub start_deadline_s: Option<u64>,
 
     /// What is logged: a level, or directives as in tracing's EnvFilter
     #[arg(long, env = "CHATD_LOG", default_value = "info", global = true)]
@@ -110,6 +132,10 @@ pub struct Config {
         global = true
     )]
     pub log_format: LogFormat,
+
+    /// MySQL, Kafka, Redis and Elasticsearch
+    #[command(flatten)]
+    pub engines: Engines,
 }
 
 impl Config {
@@ -125,13 +151,19 @@ impl Config {
         Duration::from_millis(self.stop_deadline_ms)
     }
 
+    /// The deadline of a start, if there is one.
+    #[must_use]
+    pub fn start_deadline(&self) -> Option<Duration> {
+        self.start_deadline_s.map(Duration::from_secs)
+    }
+
     fn check(&self) -> Result<(), Error> {
         if !self.admin_listen.ip().is_loopback()
             && self.admin_key.as_deref().is_none_or(str::is_empty)
         {
             return Err(Error::OpenAdmin(self.admin_listen));
         }
-        Ok(())
+        self.engines.check()
     }
 }
 
@@ -176,7 +208,8 @@ pub enum Worker {
 
 /// The chat backend
 ///
-/// Without a command it runs the API and all workers in one process, on SQLite and tantivy in the data directory.
+/// Without a command it runs the API and all workers in one process: on SQLite and tantivy in the data directory,
+/// or on MySQL, Kafka, Redis and Elasticsearch where their four URLs are set.
 #[derive(Debug, Parser)]
 #[command(name = "chatd", version, propagate_version = true)]
 struct Cli {
@@ -232,7 +265,9 @@ impl Startup {
             Some(CliCommand::Api) => Command::Api,
             Some(CliCommand::Worker { name }) => Command::Worker(name),
             Some(CliCommand::Migrate) => Command::Migrate,
-            Some(CliCommand::Config) => Command::Config(report(&matches, &before)),
+            Some(CliCommand::Config) => {
+                Command::Config(report(&matches, &before, &cli.config.engines.shown()))
+            }
             Some(CliCommand::Openapi) => Command::Openapi,
         };
         Ok(Self {
@@ -240,51 +275,6 @@ impl Startup {
             config: cli.config,
         })
     }
-}
-
-/// One line a setting: its variable, its value, where that came from, what it is.
-fn report(matches: &clap::ArgMatches, before_dotenv: &HashSet<String>) -> String {
-    // Global flags may stand before or behind the subcommand; clap keeps them in both places.
-    let innermost = matches.subcommand().map_or(matches, |(_, inner)| inner);
-    let mut rows = Vec::new();
-    for arg in Cli::command().get_arguments() {
-        let Some(variable) = arg
-            .get_env()
-            .map(|name| name.to_string_lossy().into_owned())
-        else {
-            continue;
-        };
-        let id = arg.get_id().as_str();
-        let raw = innermost.get_raw(id).and_then(|mut values| values.next());
-        let value = match raw {
-            None => "(not set)".to_owned(),
-            Some(_) if arg.is_hide_env_values_set() => "********".to_owned(),
-            Some(value) => value.to_string_lossy().into_owned(),
-        };
-        let source = match innermost.value_source(id) {
-            None | Some(ValueSource::DefaultValue) => "default".to_owned(),
-            Some(ValueSource::EnvVariable) if before_dotenv.contains(&variable) => {
-                "environment".to_owned()
-            }
-            Some(ValueSource::EnvVariable) => ".env".to_owned(),
-            _ => format!("--{}", arg.get_long().unwrap_or(id)),
-        };
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        rows.push((variable, value, source, help));
-    }
-    let width = |column: fn(&(String, String, String, String)) -> usize| {
-        rows.iter().map(column).max().unwrap_or(0)
-    };
-    let (first, second, third) = (
-        width(|row| row.0.len()),
-        width(|row| row.1.len()),
-        width(|row| row.2.len()),
-    );
-    rows.iter()
-        .map(|(variable, value, source, help)| {
-            format!("{variable:first$}  {value:second$}  {source:third$}  {help}\n")
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -315,7 +305,7 @@ mod tests {
             "7",
         ];
         let matches = Cli::command().get_matches_from(args);
-        let report = report(&matches, &HashSet::new());
+        let report = report(&matches, &HashSet::new(), &[]);
         assert!(!report.contains("hush"));
         let line = report
             .lines()

@@ -3,5 +3,6 @@
 pub mod boot;
 pub mod config;
 pub mod http;
+mod open;
 pub mod telemetry;
 pub mod workers;

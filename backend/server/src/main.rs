@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use chat_server::boot::{self, Running};
+use chat_server::boot::{self, Role, Running};
 use chat_server::config::{Command, Config, Startup};
 use chat_server::{http, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,14 +13,12 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let done = match command {
-        Command::Serve => serve(config),
+        Command::Serve => serve(config, Role::All),
+        Command::Api => serve(config, Role::Api),
+        Command::Worker(worker) => serve(config, Role::Worker(worker)),
         Command::Migrate => migrate(&config),
         Command::Config(report) => print(&report),
         Command::Openapi => print(&http::openapi::text()),
-        Command::Api | Command::Worker(_) => Err(boot::Error::OneProcess {
-            data_dir: config.data_dir.clone(),
-        }
-        .into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,16 +28,23 @@ fn main() -> ExitCode {
 
 type AnyError = Box<dyn std::error::Error>;
 
-fn serve(config: Config) -> Result<(), AnyError> {
+fn serve(config: Config, role: Role) -> Result<(), AnyError> {
     telemetry::init(&config)?;
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let running = Running::start(config).await?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let mut told_to_stop = std::pin::pin!(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        // A start may wait for an engine as long as it takes; it ends when it is told to.
+        let running = tokio::select! {
+            running = Running::start(config, role) => running?,
+            () = &mut told_to_stop => return Ok(()),
+        };
+        told_to_stop.await;
         running.stop().await;
         Ok(())
     })

@@ -70,7 +70,7 @@ pub(super) async fn check(
             )
         })?;
         let known = known.ok_or_else(|| {
-            Error::wrong(
+            Error::not_up(
                 SETTING,
                 format!("the database knows no topic {name}"),
                 "run `chatd migrate`",
@@ -78,7 +78,7 @@ pub(super) async fn check(
         })?;
         let found = reader.count(topic).await.map_err(|error| asked(&error))?;
         let found = found.ok_or_else(|| {
-            Error::wrong(
+            Error::not_up(
                 SETTING,
                 format!("there is no topic {name}"),
                 "run `chatd migrate`",

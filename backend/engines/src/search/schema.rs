@@ -60,7 +60,7 @@ pub(super) async fn check(http: &Http, config: &Config) -> Result<(), Error> {
     let alias = alias(config);
     let found = ask(http, Method::Get, &format!("/{alias}/_mapping"), None).await?;
     if found.status == 404 {
-        return Err(Error::wrong(
+        return Err(Error::not_up(
             SETTING,
             format!("there is no index behind '{alias}'"),
             "run `chatd migrate`",

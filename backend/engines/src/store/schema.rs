@@ -161,7 +161,7 @@ fn told(options: &MySqlConnectOptions, error: &sqlx::Error) -> Error {
             format!("the database refuses user '{user}'"),
             "correct user and password, and grant it all rights on the database",
         ),
-        Some(1049) => Error::wrong(
+        Some(1049) => Error::not_up(
             SETTING,
             format!("there is no database '{database}'"),
             "run `chatd migrate`, or correct the name",

@@ -4,6 +4,7 @@ pub mod admin;
 mod applications;
 mod chats;
 mod docs;
+pub(crate) mod door;
 pub mod extract;
 pub mod guard;
 mod messages;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::backend::Backend;
+use chat_core::error::Error;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +15,17 @@ const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// Between two rounds of housekeeping.
 const HOUSEKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// Whose numbers are settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of every chat, by looking for gaps in the store.
+    Everything,
+    /// Those that this process gave out and could not append.
+    Own,
+}
+
 /// Runs until it is told to stop.
-pub async fn run(backend: Backend, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub async fn run(backend: Backend, metrics: Arc<Metrics>, scope: Scope, stop: CancellationToken) {
     let mut settle = tokio::time::interval(SETTLE_EVERY);
     let mut housekeep = tokio::time::interval(HOUSEKEEP_EVERY);
     for timer in [&mut settle, &mut housekeep] {
@@ -25,7 +35,7 @@ pub async fn run(backend: Backend, metrics: Arc<Metrics>, stop: CancellationToke
         tokio::select! {
             () = stop.cancelled() => return,
             _ = housekeep.tick() => backend.ports().life.housekeep().await,
-            _ = settle.tick() => match backend.settle().await {
+            _ = settle.tick() => match settle_step(&backend, scope).await {
                 Ok(voids) => {
                     metrics.voids.inc_by(voids);
                 }
@@ -33,4 +43,11 @@ pub async fn run(backend: Backend, metrics: Arc<Metrics>, stop: CancellationToke
             },
         }
     }
+}
+
+async fn settle_step(backend: &Backend, scope: Scope) -> Result<u64, Error> {
+    if scope == Scope::Everything {
+        backend.suspect_gaps().await?;
+    }
+    backend.settle().await
 }

@@ -1,21 +1,19 @@
 //! A server on ports that the system chooses and a directory that goes away with it.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config as ClientConfig, Create};
-use chat_server::boot::{Error, Running};
-use chat_server::config::Config;
+use chat_server::boot::{Error, Role, Running};
 use chat_wire::applications::NewApplication;
 use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::NewMessage;
-use clap::Parser;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::mode;
 use crate::raw::Request;
 
 /// How long anything that is awaited may take; the machine may be busy with other things.
@@ -24,6 +22,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(3);
 
 pub(crate) struct Server {
+    api: SocketAddr,
     running: Running,
     data: Arc<TempDir>,
     flags: Vec<&'static str>,
@@ -43,10 +42,14 @@ impl Server {
     }
 
     async fn on(data: Arc<TempDir>, flags: Vec<&'static str>) -> Result<Self, Error> {
-        let running = Running::start(config(&data, &flags)).await?;
-        let client = Client::new(patient(running.api)).unwrap();
+        let config = mode::config(data.path(), &flags);
+        mode::prepare(&config).await?;
+        let running = Running::start(config, Role::All).await?;
+        let api = running.api.expect("it serves the API");
+        let client = Client::new(patient(api)).unwrap();
         let admin = Admin::new(patient(running.admin)).unwrap();
         Ok(Self {
+            api,
             running,
             data,
             flags,
@@ -72,11 +75,11 @@ impl Server {
     }
 
     pub(crate) const fn api_address(&self) -> SocketAddr {
-        self.running.api
+        self.api
     }
 
     pub(crate) fn request(&self, method: &str, path: impl Into<String>) -> Request {
-        Request::new(self.running.api, method, path.into())
+        Request::new(self.api, method, path.into())
     }
 
     pub(crate) fn get(&self, path: impl Into<String>) -> Request {
@@ -213,20 +216,4 @@ fn patient(address: SocketAddr) -> ClientConfig {
         timeout: PATIENCE,
         ..ClientConfig::new(format!("http://{address}"))
     }
-}
-
-fn config(data: &TempDir, flags: &[&str]) -> Config {
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        config: Config,
-    }
-    let base = [
-        "chatd",
-        "--listen=127.0.0.1:0",
-        "--admin-listen=127.0.0.1:0",
-    ];
-    let mut line: Vec<OsString> = base.iter().chain(flags).map(Into::into).collect();
-    line.extend(["--data-dir".into(), data.path().into()]);
-    Flags::parse_from(line).config
 }

@@ -10,6 +10,7 @@ mod document;
 mod harness;
 mod keys;
 mod life;
+mod mode;
 mod names;
 mod numbers;
 mod openapi;

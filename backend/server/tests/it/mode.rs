@@ -1,0 +1,69 @@
+//! On what the server under test stands: the embedded default, or, where the four URLs are set, the
+//! engines, with a database, topics, keys and an index for each test.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use chat_server::boot;
+use chat_server::config::Config;
+use clap::Parser;
+
+/// The settings of a server on free ports, with its data in this directory or under its name.
+pub(crate) fn config(data: &Path, flags: &[&str]) -> Config {
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+    let base = [
+        "chatd",
+        "--listen=127.0.0.1:0",
+        "--admin-listen=127.0.0.1:0",
+    ];
+    let mut line: Vec<OsString> = base.iter().chain(flags).map(Into::into).collect();
+    line.extend(["--data-dir".into(), data.into()]);
+    if let Some(database) = database() {
+        let name: String = data
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect::<String>()
+            .to_ascii_lowercase();
+        let (server, _) = database
+            .rsplit_once('/')
+            .expect("a URL ends with a database");
+        let own = [
+            format!("--database-url={server}/chat_{name}"),
+            format!("--topic-prefix=s{name}."),
+            format!("--redis-prefix=s{name}:"),
+            format!("--index-prefix=s{name}-"),
+            "--database-connections=6".to_owned(),
+            "--messages-partitions=1".to_owned(),
+            "--topic-partitions=1".to_owned(),
+            "--index-replicas=0".to_owned(),
+        ];
+        line.extend(own.map(OsString::from));
+    }
+    Flags::parse_from(line).config
+}
+
+/// Makes what a server wants to find.
+pub(crate) async fn prepare(config: &Config) -> Result<(), boot::Error> {
+    match config.engines.given() {
+        true => boot::migrate(config).await,
+        false => Ok(()),
+    }
+}
+
+/// Whether this run is about the engines; a test that is about the embedded default alone ends then.
+pub(crate) fn on_engines() -> bool {
+    database().is_some()
+}
+
+fn database() -> Option<String> {
+    std::env::var("DATABASE_URL")
+        .ok()
+        .filter(|url| !url.is_empty())
+}
