@@ -1,6 +1,7 @@
 //! The client of the admin listener.
 
-use chat_wire::admin::{ApplicationPage, Lag, Readiness};
+use chat_wire::admin::lag::Lag;
+use chat_wire::admin::{ApplicationPage, Readiness};
 use chat_wire::ids::AppToken;
 
 use crate::client::Config;

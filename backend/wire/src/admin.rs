@@ -1,5 +1,12 @@
 //! The admin listener: what operators see, and API clients never do.
 
+pub mod dlq;
+pub mod doctor;
+pub mod drift;
+pub mod lag;
+pub mod reconcile;
+pub mod stats;
+
 use serde::{Deserialize, Serialize};
 
 use crate::applications::Application;
@@ -36,28 +43,4 @@ pub struct Check {
     /// What it said when it is not well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-}
-
-/// Answer of `GET /admin/lag`: how far each group is behind the end of its topic, asked afresh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lag {
-    /// One entry a group and partition.
-    pub groups: Vec<GroupLag>,
-}
-
-/// One group in one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupLag {
-    /// For example `messages-store`.
-    pub group: String,
-    /// For example `messages`.
-    pub topic: String,
-    /// Within the topic, from 0.
-    pub partition: u32,
-    /// Offset that the next record will get.
-    pub end_offset: u64,
-    /// Offset of the first record that the group has not applied.
-    pub committed_offset: u64,
-    /// The difference.
-    pub lag_records: u64,
 }

@@ -252,8 +252,12 @@ fn waiting_until_everything_can_be_found() {
 fn workers_that_do_not_move_are_7() {
     let fake = Fake::start();
     let path = file(&fake, "messages", lines(10, 1).as_bytes());
-    let stuck = json!({"groups": [{"group": "messages-store", "topic": "messages", "partition": 0,
-        "end_offset": 5, "committed_offset": 1, "lag_records": 4}]});
+    let stuck = json!({
+        "sampled_at": "2026-01-01T00:00:00Z", "interval_ms": 1_000, "status": "stalled",
+        "groups": [{"group": "messages-store", "topic": "messages", "status": "stalled", "reason": "",
+            "partitions_total": 1, "partitions": [{"partition": 0, "status": "stalled",
+                "end_offset": 5, "committed_offset": 1, "lag_records": 4}]}],
+    });
     fake.state().lag_override = Some(stuck);
     let ran = import(&fake, &path, &["--wait", "stored", "--timeout", "300ms"]);
     assert_eq!(ran.code, Some(7), "{ran:?}");

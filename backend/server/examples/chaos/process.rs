@@ -93,7 +93,11 @@ impl Server {
         let started = Instant::now();
         loop {
             let lag = admin.lag().await?;
-            if lag.groups.iter().all(|group| group.lag_records == 0) {
+            if lag
+                .groups
+                .iter()
+                .all(|group| group.figures.lag_records == Some(0))
+            {
                 return Ok(started.elapsed());
             }
             if started.elapsed() > limit {

@@ -11,9 +11,11 @@ use axum::routing::{MethodRouter, get};
 use chat_core::backend::Backend;
 use chat_core::limits::Broken;
 use chat_core::port::log::{Group, PartitionId};
-use chat_wire::admin::{ApplicationPage, Check, GroupLag, Lag, Readiness};
+use chat_wire::admin::lag::{Figures, GroupLag, Lag, PartitionLag, Status};
+use chat_wire::admin::{ApplicationPage, Check, Readiness};
 use chat_wire::ids::AppToken;
 use chat_wire::problem::{Code, Problem};
+use chat_wire::time::Timestamp;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
@@ -157,13 +159,16 @@ async fn metrics(State(admin): State<Admin>) -> Result<Response, Refusal> {
         else {
             continue;
         };
-        let label = GroupPartition {
-            group: group.name(),
-            topic: group.topic().name(),
-            partition: lag.partition,
-        };
-        let records = i64::try_from(lag.lag_records).unwrap_or(i64::MAX);
-        admin.metrics.lag.get_or_create(&label).set(records);
+        for partition in lag.partitions {
+            let label = GroupPartition {
+                group: group.name(),
+                topic: group.topic().name(),
+                partition: partition.partition,
+            };
+            let records = partition.figures.lag_records.unwrap_or_default();
+            let records = i64::try_from(records).unwrap_or(i64::MAX);
+            admin.metrics.lag.get_or_create(&label).set(records);
+        }
     }
     let mut response = admin.metrics.text().into_response();
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -211,21 +216,44 @@ async fn groups(backend: &Backend) -> Result<Lag, chat_core::error::Error> {
     let mut groups = Vec::new();
     for group in Group::ALL {
         let topic = group.topic();
+        let mut partitions = Vec::new();
         for index in 0..ports.log.partitions(topic).await? {
             let partition = PartitionId { topic, index };
-            let (_, end_offset) = ports.log.range(partition).await?;
-            let committed_offset = ports.store.position(group, partition).await?.next;
-            groups.push(GroupLag {
-                group: group.name().to_owned(),
-                topic: topic.name().to_owned(),
+            let (start, end) = ports.log.range(partition).await?;
+            let committed = ports.store.position(group, partition).await?.next;
+            partitions.push(PartitionLag {
                 partition: index,
-                end_offset,
-                committed_offset,
-                lag_records: end_offset.saturating_sub(committed_offset),
+                status: Status::Unknown,
+                start_offset: Some(start),
+                end_offset: Some(end),
+                committed_offset: Some(committed),
+                figures: Figures {
+                    lag_records: Some(end.saturating_sub(committed)),
+                    ..Figures::default()
+                },
             });
         }
+        groups.push(GroupLag {
+            group: group.name().to_owned(),
+            topic: topic.name().to_owned(),
+            status: Status::Unknown,
+            reason: "not judged yet".to_owned(),
+            members: None,
+            figures: Figures {
+                lag_records: partitions.iter().map(|one| one.figures.lag_records).sum(),
+                ..Figures::default()
+            },
+            history: Vec::new(),
+            partitions_total: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            partitions,
+        });
     }
-    Ok(Lag { groups })
+    Ok(Lag {
+        sampled_at: Timestamp::now(),
+        interval_ms: 0,
+        status: Status::Unknown,
+        groups,
+    })
 }
 
 #[cfg(test)]

@@ -90,8 +90,15 @@ async fn lag_knows_every_group() {
     let groups = lag["groups"].as_array().unwrap();
     let ends: Vec<(&str, &Value)> = groups
         .iter()
-        .inspect(|group| assert_eq!(group["end_offset"], group["committed_offset"]))
-        .map(|group| (group["group"].as_str().unwrap(), &group["end_offset"]))
+        .inspect(|group| {
+            assert_eq!(group["lag_records"], 0);
+            let partition = &group["partitions"][0];
+            assert_eq!(partition["end_offset"], partition["committed_offset"]);
+        })
+        .map(|group| {
+            let end = &group["partitions"][0]["end_offset"];
+            (group["group"].as_str().unwrap(), end)
+        })
         .collect();
     assert!(
         ends.iter().all(|(_, end)| end.as_u64() == Some(1)),

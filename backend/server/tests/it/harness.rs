@@ -162,7 +162,7 @@ impl Server {
             let lag = self.admin.lag().await.unwrap();
             lag.groups
                 .iter()
-                .all(|group| group.lag_records == 0)
+                .all(|group| group.figures.lag_records == Some(0))
                 .then_some(())
         })
         .await;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chat_client::admin::Admin;
-use chat_wire::admin::{GroupLag, Lag};
+use chat_wire::admin::lag::{GroupLag, Lag, PartitionLag};
 use clap::ValueEnum;
 
 use crate::commands::import::progress::Remaining;
@@ -86,7 +86,11 @@ impl Wait {
     /// The end of each partition, by group.
     fn goals(self, lag: &Lag) -> Result<HashMap<Place, u64>, Error> {
         let concerned = lag.groups.iter().filter(|lag| self.concerns(&lag.group));
-        let goals: HashMap<_, _> = concerned.map(|lag| (place(lag), lag.end_offset)).collect();
+        let mut goals = HashMap::new();
+        for (group, partition) in concerned.flat_map(partitions) {
+            let end = partition.end_offset.ok_or_else(|| unknown(group))?;
+            goals.insert(place(group, partition), end);
+        }
         let needed: &[&str] = match self {
             Self::None => &[],
             Self::Stored => &["messages-store"],
@@ -105,8 +109,27 @@ impl Wait {
 /// Group, topic, partition.
 type Place = (String, String, u32);
 
-fn place(lag: &GroupLag) -> Place {
-    (lag.group.clone(), lag.topic.clone(), lag.partition)
+fn place(group: &GroupLag, partition: &PartitionLag) -> Place {
+    (
+        group.group.clone(),
+        group.topic.clone(),
+        partition.partition,
+    )
+}
+
+fn partitions(group: &GroupLag) -> impl Iterator<Item = (&GroupLag, &PartitionLag)> {
+    group
+        .partitions
+        .iter()
+        .map(move |partition| (group, partition))
+}
+
+fn unknown(group: &GroupLag) -> Error {
+    let message = format!(
+        "the server cannot tell how much {} has to read",
+        group.group
+    );
+    Error::failure(message).with_hint("see /readyz, or leave out --wait")
 }
 
 /// Records that are still missing. A partition that is not told of has not moved.
@@ -114,7 +137,11 @@ fn behind(goals: &HashMap<Place, u64>, lag: &Lag) -> u64 {
     let committed: HashMap<_, _> = lag
         .groups
         .iter()
-        .map(|lag| (place(lag), lag.committed_offset))
+        .flat_map(partitions)
+        .map(|(group, partition)| {
+            let committed = partition.committed_offset.unwrap_or(0);
+            (place(group, partition), committed)
+        })
         .collect();
     let missing = |(place, goal): (&Place, &u64)| {
         goal.saturating_sub(committed.get(place).copied().unwrap_or(0))
@@ -136,18 +163,34 @@ fn stuck(behind: u64, patience: Duration) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use chat_wire::admin::lag::{Figures, Status};
+    use chat_wire::time::Timestamp;
+
     use super::*;
 
     fn lag(groups: &[(&str, u64, u64)]) -> Lag {
         let groups = groups.iter().map(|(group, end, committed)| GroupLag {
             group: (*group).to_owned(),
             topic: "messages".to_owned(),
-            partition: 0,
-            end_offset: *end,
-            committed_offset: *committed,
-            lag_records: end - committed,
+            status: Status::Ok,
+            reason: String::new(),
+            members: Some(1),
+            figures: Figures::default(),
+            history: Vec::new(),
+            partitions_total: 1,
+            partitions: vec![PartitionLag {
+                partition: 0,
+                status: Status::Ok,
+                start_offset: Some(0),
+                end_offset: Some(*end),
+                committed_offset: Some(*committed),
+                figures: Figures::default(),
+            }],
         });
         Lag {
+            sampled_at: Timestamp::now(),
+            interval_ms: 1_000,
+            status: Status::Ok,
             groups: groups.collect(),
         }
     }

@@ -195,12 +195,16 @@ impl State {
             .into_iter()
             .map(|group| {
                 json!({
-                    "group": group, "topic": "messages", "partition": 0, "end_offset": 100,
-                    "committed_offset": 100 - missing, "lag_records": missing,
+                    "group": group, "topic": "messages", "status": "ok", "reason": "",
+                    "lag_records": missing, "partitions_total": 1,
+                    "partitions": [{
+                        "partition": 0, "status": "ok", "end_offset": 100,
+                        "committed_offset": 100 - missing, "lag_records": missing,
+                    }],
                 })
             })
             .collect();
-        json!({"groups": groups})
+        json!({"sampled_at": TIME, "interval_ms": 1_000, "status": "ok", "groups": groups})
     }
 }
 
