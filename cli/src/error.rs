@@ -174,8 +174,9 @@ mod tests {
                 | Code::UnknownApplication
                 | Code::UnknownChat
                 | Code::UnknownMessage
+                | Code::UnknownLetter
                 | Code::Gone => Exit::NotFound,
-                Code::KeyInFlight | Code::KeyReused => Exit::Conflict,
+                Code::KeyInFlight | Code::KeyReused | Code::Busy => Exit::Conflict,
                 Code::RequestTimeout => Exit::Timeout,
                 Code::Unavailable
                 | Code::Overloaded

@@ -1,8 +1,13 @@
 //! The client of the admin listener.
 
+use chat_wire::admin::doctor::Diagnosis;
+use chat_wire::admin::drift::{DriftPage, Verdict};
 use chat_wire::admin::lag::Lag;
+use chat_wire::admin::stats::Stats;
 use chat_wire::admin::{ApplicationPage, Readiness};
-use chat_wire::ids::AppToken;
+use chat_wire::admin::{dlq, reconcile};
+use chat_wire::ids::{AppToken, ChatNumber};
+use reqwest::Method;
 
 use crate::client::Config;
 use crate::error::Error;
@@ -12,6 +17,36 @@ use crate::http::{Call, Http};
 #[derive(Debug, Clone)]
 pub struct Admin {
     http: Http,
+}
+
+/// Which comparisons are wanted: applications, the chats of one, or one chat.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DriftQuery {
+    /// The chats of this application; without it, applications.
+    pub token: Option<AppToken>,
+    /// Only this chat.
+    pub chat: Option<ChatNumber>,
+    /// Only rows with this verdict.
+    pub verdict: Option<Verdict>,
+    /// Only rows for which reconciliation has something to do.
+    pub drifted: bool,
+    /// `next_after` of the page before.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which dead letters are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LetterQuery {
+    /// For example `messages.dlq`; without it, all.
+    pub topic: Option<String>,
+    /// Only those in this state.
+    pub state: Option<dlq::State>,
+    /// `next_after` of the page before.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: u32,
 }
 
 impl Admin {
@@ -44,6 +79,104 @@ impl Admin {
     /// Those of every call; see [`Error`].
     pub async fn lag(&self) -> Result<Lag, Error> {
         self.http.read(&Call::get("/admin/lag".to_owned())).await
+    }
+
+    /// `GET /admin/stats`: one snapshot of everything that a dashboard shows.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.http.read(&Call::get("/admin/stats".to_owned())).await
+    }
+
+    /// `GET /admin/doctor`: what the server finds out about itself and its engines.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn doctor(&self) -> Result<Diagnosis, Error> {
+        self.http.read(&Call::get("/admin/doctor".to_owned())).await
+    }
+
+    /// `GET /admin/drift`: a page of what was asked for, worst first.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn drift(&self, query: &DriftQuery) -> Result<DriftPage, Error> {
+        let call = Call::get("/admin/drift".to_owned())
+            .query("token", query.token.map(|token| token.reveal()))
+            .query("chat", query.chat.map(|chat| chat.to_string()))
+            .query("verdict", query.verdict.map(|v| v.as_str().to_owned()))
+            .query("drifted", query.drifted.then(|| "true".to_owned()))
+            .query("after", query.after.clone())
+            .query("limit", Some(query.limit.to_string()));
+        self.http.read(&call).await
+    }
+
+    /// `GET /admin/reconcile`: the run at work, and the last one.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn runs(&self) -> Result<reconcile::Runs, Error> {
+        self.http
+            .read(&Call::get("/admin/reconcile".to_owned()))
+            .await
+    }
+
+    /// `POST /admin/reconcile`: begins a run, and answers before it ends.
+    ///
+    /// # Errors
+    /// A problem with the code `busy` while another run is at work; it says who holds it.
+    pub async fn reconcile(&self, order: &reconcile::Order) -> Result<reconcile::Run, Error> {
+        let call = Call::new(Method::POST, "/admin/reconcile".to_owned()).json(order);
+        self.http.read(&call).await
+    }
+
+    /// `DELETE /admin/reconcile`: asks the run at work to end after its step.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn cancel_reconcile(&self) -> Result<reconcile::Runs, Error> {
+        let call = Call::new(Method::DELETE, "/admin/reconcile".to_owned());
+        self.http.read(&call).await
+    }
+
+    /// `GET /admin/dlq`: a page of dead letters.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn letters(&self, query: &LetterQuery) -> Result<dlq::LetterPage, Error> {
+        let call = Call::get("/admin/dlq".to_owned())
+            .query("topic", query.topic.clone())
+            .query("state", query.state.map(|state| state.as_str().to_owned()))
+            .query("after", query.after.clone())
+            .query("limit", Some(query.limit.to_string()));
+        self.http.read(&call).await
+    }
+
+    /// `GET /admin/dlq/{id}`: one dead letter with its bytes.
+    ///
+    /// # Errors
+    /// A problem with the code `unknown_letter` where there is none.
+    pub async fn letter(&self, id: &str) -> Result<dlq::LetterWithBytes, Error> {
+        self.http.read(&Call::get(format!("/admin/dlq/{id}"))).await
+    }
+
+    /// `POST /admin/dlq/replay`: back to where they came from, each at most once.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn replay(&self, order: &dlq::Order) -> Result<dlq::Decision, Error> {
+        let call = Call::new(Method::POST, "/admin/dlq/replay".to_owned()).json(order);
+        self.http.read(&call).await
+    }
+
+    /// `POST /admin/dlq/discard`: given up, with a reason that is kept.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn discard(&self, order: &dlq::Order) -> Result<dlq::Decision, Error> {
+        let call = Call::new(Method::POST, "/admin/dlq/discard".to_owned()).json(order);
+        self.http.read(&call).await
     }
 
     /// `GET /readyz`.

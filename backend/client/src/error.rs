@@ -118,6 +118,8 @@ const fn code_is_retryable(code: Code) -> bool {
         | Code::UnknownApplication
         | Code::UnknownChat
         | Code::UnknownMessage
+        | Code::UnknownLetter
+        | Code::Busy
         | Code::MethodNotAllowed
         | Code::Gone
         | Code::TooLarge

@@ -78,12 +78,16 @@ codes! {
     UnknownChat = "unknown_chat", 404, "the application has no such chat";
     /// The chat has given out no such message number.
     UnknownMessage = "unknown_message", 404, "the chat has no such message";
+    /// There is no such dead letter.
+    UnknownLetter = "unknown_letter", 404, "there is no such dead letter";
     /// The path exists, the method does not.
     MethodNotAllowed = "method_not_allowed", 405, "the path does not take this method";
     /// The request took longer to arrive than the server waits.
     RequestTimeout = "request_timeout", 408, "the request did not arrive in time";
     /// The first create with this key has not been answered yet.
     KeyInFlight = "key_in_flight", 409, "the first request with this idempotency key is still under way";
+    /// Another run is at work.
+    Busy = "busy", 409, "another run is at work";
     /// The message was deleted, or its number was never used.
     Gone = "gone", 410, "the message is gone";
     /// The body is larger than the limit.
