@@ -1,0 +1,1 @@
+//! Keys, as a user presses them, and what comes of them.
