@@ -80,6 +80,8 @@ pub struct Cell {
     pub tone: Tone,
     /// Occurrences to be marked, as `[start, end)` in characters.
     pub marks: Vec<(usize, usize)>,
+    /// Where it does not fit, its end is shown and not its beginning.
+    pub keeps_end: bool,
 }
 
 impl Cell {
@@ -91,6 +93,7 @@ impl Cell {
             key: Key::Text,
             tone: Tone::Plain,
             marks: Vec::new(),
+            keeps_end: false,
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Problem {
 /// Headings of the list of problems.
 pub const COLUMNS: &[Column] = &[
     Column::left("", "sign"),
-    Column::left("WHAT NEEDS YOU", "what").grows(),
+    Column::left("WHAT", "what").grows(),
     Column::left("SEE", "page").rank(1),
 ];
 
@@ -129,7 +129,12 @@ fn lag_problems(stats: &Stats, add: &mut Add<'_>) {
         add(Tone::Unknown, "?", text, Page::Topics);
         return;
     };
-    for group in lag.groups.iter().filter(|group| group.status != Status::Ok) {
+    let mut groups: Vec<_> = lag.groups.iter().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.status));
+    for group in groups {
+        if group.status == Status::Ok {
+            continue;
+        }
         let (sign, tone) = signs::status(group.status);
         let waiting = match group.figures.lag_records {
             Some(records) => format!("{} waiting", format::plural(records, "record")),

@@ -117,7 +117,11 @@ fn group_row(group: &GroupLag) -> Row {
             drain,
             Cell::known(group.members.map(u64::from)),
             Cell::count(group.partitions_total.into()),
-            Cell::text(sparkline(&group.history, 60)).tone(Tone::Accent),
+            Cell {
+                // The latest samples are at the end.
+                keeps_end: true,
+                ..Cell::text(sparkline(&group.history, 60)).tone(Tone::Accent)
+            },
         ],
     }
 }

@@ -192,7 +192,10 @@ impl<'a> Canvas<'a> {
                 right.1,
             );
         }
-        Rect::new(left + 1, area.y + 1, area.width - 2, area.height - 2)
+        // Where there is room, the text does not touch the line.
+        let pad = u16::from(area.width >= 30);
+        let inner = area.width - 2 - 2 * pad;
+        Rect::new(left + 1 + pad, area.y + 1, inner, area.height - 2)
     }
 }
 

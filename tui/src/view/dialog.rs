@@ -29,16 +29,11 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, dialog: &Dialog) {
         .saturating_add(6)
         .clamp(30, 76);
     let extra = u16::from(dialog.reason.is_some()) * 2;
-    let high = u16::try_from(lines.len()).unwrap_or(10).min(10) + 5 + extra;
+    let high = u16::try_from(lines.len()).unwrap_or(10).min(10) + 4 + extra;
     let frame_area = middle(area, wide, high);
     canvas.clear(frame_area);
     let none = (String::new(), Tone::Plain);
     let inside = canvas.boxed(frame_area, &dialog.title, &none);
-    let inside = Rect {
-        x: inside.x + 1,
-        width: inside.width.saturating_sub(2),
-        ..inside
-    };
     let text_height = inside.height.saturating_sub(2 + extra);
     let text = Rect {
         height: text_height,

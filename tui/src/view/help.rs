@@ -5,7 +5,10 @@ use ratatui::layout::Rect;
 use super::canvas::{Canvas, Line, columns, middle};
 use crate::keys::{Binding, KEYS};
 use crate::state::dashboard::State;
+use crate::state::signs;
 use crate::theme::Tone;
+use chat_wire::admin::drift::Verdict;
+use chat_wire::admin::lag::Status;
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, state: &State, scroll: usize) {
     let holds = |binding: &&Binding| binding.holds(state.page, state.setup.read_only);
@@ -39,10 +42,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, state: &State, scroll: u
     lines.extend(all.iter().map(line));
     lines.push(Vec::new());
     lines.push(vec![("Signs".to_owned(), Tone::Title)]);
-    lines.push(signs("0 is zero, — is none, ? is unknown"));
-    lines.push(signs(
-        "! before an age: the data is older than two intervals",
-    ));
+    lines.extend(signs());
 
     let wide = area.width.saturating_sub(4).min(90);
     let high = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX);
@@ -53,6 +53,23 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, state: &State, scroll: u
     canvas.wrapped(inside, &lines, scroll);
 }
 
-fn signs(text: &str) -> Line {
-    vec![(format!(" {text}"), Tone::Plain)]
+/// What the signs mean, made from the signs themselves.
+fn signs() -> Vec<Line> {
+    let mut statuses = vec![(" lag     ".to_owned(), Tone::Dim)];
+    for status in Status::ALL {
+        let (sign, tone) = signs::status(status);
+        statuses.push((format!(" {sign} {}", status.as_str()), tone));
+    }
+    let mut verdicts = vec![(" counters".to_owned(), Tone::Dim)];
+    for verdict in Verdict::ALL {
+        let (sign, tone) = signs::verdict(verdict);
+        verdicts.push((format!(" {sign} {}", verdict.as_str()), tone));
+    }
+    let text = |text: &str| vec![(text.to_owned(), Tone::Plain)];
+    vec![
+        text(" 0 is zero, — is none, ? is unknown"),
+        text(" ! before an age: the data is older than two intervals"),
+        statuses,
+        verdicts,
+    ]
 }

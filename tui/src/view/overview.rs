@@ -177,19 +177,18 @@ fn stored(stats: &Stats) -> Vec<Line> {
         }
         None => (format::UNKNOWN.to_owned(), Tone::Unknown),
     };
-    let mut letters = row("dead letters", stats.dead_letters);
-    if let Some(age) = stats
-        .oldest_dead_letter_ms
-        .filter(|_| stats.dead_letters != Some(0))
-    {
-        letters.push((format!(" {}", format::age(age)), Tone::Dim));
-    }
+    let oldest = match (stats.oldest_dead_letter_ms, stats.dead_letters) {
+        (Some(ms), _) => format::age(ms),
+        (None, Some(0)) => format::NONE.to_owned(),
+        (None, _) => format::UNKNOWN.to_owned(),
+    };
     vec![
         row("applications", totals.applications),
         row("chats", totals.chats),
         row("messages", totals.messages),
         pair("drifted", format!("{drift:>13}"), drift_tone),
-        letters,
+        row("dead letters", stats.dead_letters),
+        pair("the oldest", format!("{oldest:>13}"), Tone::Plain),
     ]
 }
 

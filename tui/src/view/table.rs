@@ -68,6 +68,10 @@ fn row(canvas: &mut Canvas<'_>, area: Rect, grid: &Grid, index: usize, widths: &
         let Some(width) = *width else { continue };
         if column.right {
             canvas.right(x, area.y, width, &cell.text, cell.tone);
+        } else if cell.keeps_end {
+            let skip = cell.text.chars().count().saturating_sub(usize::from(width));
+            let end: String = cell.text.chars().skip(skip).collect();
+            canvas.put(x, area.y, width, &end, cell.tone);
         } else if cell.marks.is_empty() {
             canvas.cut(x, area.y, width, &cell.text, cell.tone);
         } else {

@@ -122,7 +122,7 @@ fn the_chosen_row_is_in_sight_at_every_size() {
     for row in 0..12 {
         for height in 10..40 {
             let text = chat_tui::snapshot::text(&robot.state, (80, height));
-            let start = format!("│{row:>9}  ");
+            let start = format!("│ {row:>9}  ");
             let found = text.lines().any(|line| line.starts_with(&start));
             assert!(found, "partition {row} at height {height}\n{text}");
         }
