@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::SystemTime;
 
+use chat_core::port::log::Group;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -182,6 +183,14 @@ impl Metrics {
     }
 
     fn register_work(&self, r: &mut Registry) {
+        // There from the start: a counter that appears with its first count has no rate then.
+        for group in Group::ALL {
+            let label = GroupName {
+                group: group.name(),
+            };
+            drop(self.retries.get_or_create(&label));
+            drop(self.dead_letters.get_or_create(&label));
+        }
         r.register(
             "events_applied",
             "Events by group and outcome",

@@ -66,6 +66,10 @@ const UNITS: [&str; 7] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_explained_and_says_what_it_counts() {
     let server = Server::start().await;
+    // What never happened is not on the page.
+    let chat = server.chat().await;
+    server.say_all(chat, &["x"]).await;
+    server.settled().await;
     let page = server.admin_get("/metrics").send().await;
     let mut types = BTreeSet::new();
     for line in page.text().lines() {
