@@ -1,6 +1,7 @@
 //! The store port on SQLite: one connection that writes, a few that read.
 
 pub(crate) mod epoch;
+mod overview;
 mod read;
 mod rows;
 pub(crate) mod transaction;
@@ -13,7 +14,7 @@ use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
     ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position, Span, Store,
-    Transaction,
+    Totals, Transaction,
 };
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
@@ -198,6 +199,14 @@ impl Store for Rows {
 
     async fn position(&self, group: Group, partition: PartitionId) -> Result<Position, Error> {
         read::position(&mut *self.reader().await?, group, partition).await
+    }
+
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error> {
+        overview::positions(&mut *self.reader().await?, group).await
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        overview::totals(&mut *self.reader().await?).await
     }
 
     async fn unsettled_chats(

@@ -3,6 +3,7 @@
 mod bulk;
 mod failure;
 mod lease;
+mod overview;
 mod owners;
 mod read;
 mod rows;
@@ -18,7 +19,7 @@ use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
     ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position, Span, Store,
-    Transaction,
+    Totals, Transaction,
 };
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
@@ -168,6 +169,14 @@ impl Store for Rows {
 
     async fn position(&self, group: Group, partition: PartitionId) -> Result<Position, Error> {
         self.position_of(group, partition).await
+    }
+
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error> {
+        reading!(self, on => overview::positions(on, group))
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        reading!(self, on => overview::totals(on))
     }
 
     async fn unsettled_chats(

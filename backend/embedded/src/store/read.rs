@@ -358,7 +358,7 @@ async fn one<T>(
     row.as_ref().map(read).transpose()
 }
 
-async fn all<T: Send + Unpin>(
+pub(super) async fn all<T: Send + Unpin>(
     on: &mut SqliteConnection,
     text: SqlStr,
     values: Values,
