@@ -4,6 +4,9 @@ mod bulk;
 mod http;
 mod schema;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chat_core::port::search::{Candidate, Document, Error, Indexed, Query, Rank, Search};
 use chat_core::port::store::{ChatKey, MessageKey};
@@ -25,21 +28,50 @@ const PAGE: usize = 10_000;
 /// indexes another. Versions decide, so their order does not matter.
 const UNDER_WAY: usize = 2;
 
+/// How long a start waits for the index, which it can do without.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The index of one cluster.
 pub(crate) struct Index {
     http: Http,
     alias: String,
+    /// Whether the index was found to be ours.
+    checked: AtomicBool,
 }
 
 impl Index {
-    /// Reaches the cluster and checks the index.
+    /// Reaches the cluster and checks the index. Where it does not answer the check is left to the
+    /// first use: everything but search is served without the index.
     pub(crate) async fn connect(config: &Config) -> Result<Self, crate::error::Error> {
-        let http = Http::new(config)?;
-        schema::check(&http, config).await?;
-        Ok(Self {
-            http,
+        let index = Self {
+            http: Http::new(config)?,
             alias: schema::alias(config),
-        })
+            checked: AtomicBool::new(false),
+        };
+        let check = schema::check(&index.http, &index.alias);
+        match tokio::time::timeout(START_TIMEOUT, check).await {
+            Ok(Ok(())) => index.checked.store(true, Ordering::Relaxed),
+            Ok(Err(error)) if !error.retryable() => return Err(error),
+            Ok(Err(error)) => tracing::warn!("there is no search for now: {error}"),
+            Err(_) => tracing::warn!(
+                "there is no search for now: ELASTICSEARCH_URL: no answer within {} s",
+                START_TIMEOUT.as_secs()
+            ),
+        }
+        Ok(index)
+    }
+
+    /// The way to the index, which is ours.
+    async fn http(&self) -> Result<&Http, Error> {
+        if !self.checked.load(Ordering::Relaxed) {
+            let checked = schema::check(&self.http, &self.alias).await;
+            checked.map_err(|error| match error.retryable() {
+                true => Error::Unavailable(error.to_string()),
+                false => Error::Unusable(error.to_string()),
+            })?;
+            self.checked.store(true, Ordering::Relaxed);
+        }
+        Ok(&self.http)
     }
 
     /// Makes template, index and alias.
@@ -71,7 +103,8 @@ impl Index {
             query.token.reveal()
         );
         let answer = self
-            .http
+            .http()
+            .await?
             .send(Method::Post, &path, Some(&request))
             .await?
             .well()?;
@@ -92,17 +125,18 @@ impl Search for Index {
         if documents.is_empty() {
             return Ok(Vec::new());
         }
+        let http = self.http().await?;
         // Without the flag, writing to an alias that is gone would make an index of its name.
         let path = format!("/{}/_bulk?require_alias=true", self.alias);
         let send = async |(lines, count): (Vec<u8>, usize)| {
-            let answer = self.http.lines(&path, lines).await?.well()?;
+            let answer = http.lines(&path, lines).await?.well()?;
             bulk::verdicts(&answer, count)
         };
         let requests = futures_util::stream::iter(Requests::new(&documents)).map(send);
         let indexed: Vec<Vec<Indexed>> = requests.buffered(UNDER_WAY).try_collect().await?;
         // One refresh for all of it; waiting for the next regular one would cost up to its interval.
         let path = format!("/{}/_refresh", self.alias);
-        let answer = self.http.send(Method::Post, &path, None).await?.well()?;
+        let answer = http.send(Method::Post, &path, None).await?.well()?;
         whole(&answer)?;
         Ok(indexed.into_iter().flatten().collect())
     }
@@ -127,7 +161,8 @@ impl Search for Index {
         let request = json!({ "query": { "bool": { "filter": filter } } });
         let path = format!("/{}/_count?routing={}", self.alias, token.reveal());
         let answer = self
-            .http
+            .http()
+            .await?
             .send(Method::Post, &path, Some(&request))
             .await?
             .well()?;
@@ -141,7 +176,8 @@ impl Search for Index {
         let path = format!("/{}/_count", self.alias);
         let request = json!({ "query": { "match_none": {} } });
         let answer = self
-            .http
+            .http()
+            .await?
             .send(Method::Post, &path, Some(&request))
             .await?
             .well()?;
