@@ -24,6 +24,9 @@ use crate::config::Config;
 
 /// Hits of one request: the engine's own limit (`index.max_result_window`).
 const PAGE: usize = 10_000;
+/// Bytes of bodies of one batch. A refresh makes a segment of its own of each, and small ones are merged
+/// again and again.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Requests of one batch that are under way at once: we write the grams of one while the engine
 /// indexes another. Versions decide, so their order does not matter.
 const UNDER_WAY: usize = 2;
@@ -121,6 +124,10 @@ impl Index {
 
 #[async_trait]
 impl Search for Index {
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES
+    }
+
     async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
         if documents.is_empty() {
             return Ok(Vec::new());
