@@ -2,15 +2,18 @@
 
 mod applications;
 mod authorize;
+mod dlq;
+mod drift;
 mod health;
 mod lag;
 mod metrics;
+mod reconcile;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use chat_core::backend::Backend;
 
 use crate::http::{guard, method_not_allowed, no_such_path};
@@ -43,6 +46,17 @@ pub fn guarded_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
         ("/metrics", get(metrics::page)),
         ("/admin/applications", get(applications::list)),
         ("/admin/lag", get(lag::show)),
+        ("/admin/drift", get(drift::show)),
+        (
+            "/admin/reconcile",
+            get(reconcile::show)
+                .post(reconcile::begin)
+                .delete(reconcile::cancel),
+        ),
+        ("/admin/dlq", get(dlq::list)),
+        ("/admin/dlq/{id}", get(dlq::show)),
+        ("/admin/dlq/replay", post(dlq::replay)),
+        ("/admin/dlq/discard", post(dlq::discard)),
     ]
 }
 
