@@ -195,6 +195,27 @@ impl Backend {
         }
     }
 
+    /// Raises a counter that is there and stands below what is stored, at once: whatever it gives out
+    /// meanwhile is taken already, and each of those messages would have to be given another number.
+    pub(crate) async fn raise(&self, counter: Counter, to: u32) -> Result<(), Error> {
+        let counters = &self.ports().counters;
+        let (last, generation) = match counters.floor() {
+            Floor::Store => {
+                let stored = self.last_in_store(counter).await?.unwrap_or(0);
+                (stored, FIRST_GENERATION)
+            }
+            Floor::Log => self.put_back(counter, Instant::now()).await?,
+        };
+        let last = last.max(to);
+        counters.restore(counter, last, generation).await?;
+        tracing::warn!(
+            counter = kind(counter),
+            last,
+            "a counter below its highest number is raised"
+        );
+        Ok(())
+    }
+
     async fn put_back(&self, counter: Counter, since: Instant) -> Result<(u32, u32), Error> {
         let ports = self.ports();
         let seen = self.recovery().tails.seen(ports, counter, since).await?;
