@@ -171,7 +171,11 @@ fn execute(state: &mut State) {
 
 fn cancel(state: &mut State) {
     let Some(run) = state.reconcile.current() else {
-        say(state, Tone::Dim, "no run is at work");
+        let text = match state.reconcile.runs.data {
+            Some(_) => "no run is at work",
+            None => "it is not known yet whether a run is at work",
+        };
+        say(state, Tone::Dim, text);
         return;
     };
     let lines = vec![
@@ -216,12 +220,11 @@ type Choice = (String, dlq::Order);
 
 /// What is said of the chosen letter, and the orders to choose from: this one, or all.
 fn orders(state: &mut State) -> Option<(Vec<String>, Vec<Choice>)> {
-    let waiting = state
-        .letters
-        .page
-        .data
-        .as_ref()
-        .map_or(0, |page| page.waiting);
+    let Some(page) = &state.letters.page.data else {
+        say(state, Tone::Dim, "it is not known yet what waits");
+        return None;
+    };
+    let waiting = page.waiting;
     let chosen = state
         .letters
         .chosen(state.now)

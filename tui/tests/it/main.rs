@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on fails right there"
 )]
+#![expect(clippy::print_stdout, reason = "what was measured is told")]
 
 mod draw;
 mod press;

@@ -480,8 +480,8 @@ pub(crate) fn message(at: Timestamp, chat_number: u32, n: u32, body: &str) -> Me
     Message {
         chat_number: chat(chat_number),
         message_number: number(n),
-        sender: (n % 3 != 0).then(|| {
-            if n % 2 == 0 {
+        sender: (!n.is_multiple_of(3)).then(|| {
+            if n.is_multiple_of(2) {
                 "ada".into()
             } else {
                 "Günther".into()
