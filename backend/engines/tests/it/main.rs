@@ -5,6 +5,7 @@
 
 mod contract;
 mod errors;
+mod gone;
 mod namespace;
 mod ports;
 mod speed;
