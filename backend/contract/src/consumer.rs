@@ -124,6 +124,31 @@ pub async fn a_poll_keeps_its_limits(fixture: &impl Fixture) {
     consumer.leave().await;
 }
 
+/// What waits comes in batches: a consumer with a backlog is not handed one record at a time.
+pub async fn a_backlog_comes_in_batches(fixture: &impl Fixture) {
+    const RECORDS: usize = 1_000;
+    const POLLS_MAX: usize = 100;
+    let ports = fixture.open().await;
+    let appends: Vec<_> = (0..RECORDS)
+        .map(|nth| {
+            let ports = ports.clone();
+            let record = record("k", &nth.to_string());
+            tokio::spawn(async move { ports.log.append(Topic::Messages, record).await })
+        })
+        .collect();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    let mut consumer = reader(&ports, Group::MessagesStore).await;
+    let (mut read, mut polls) = (0, 0);
+    while read < RECORDS {
+        read += records(&mut *consumer, PLENTY).await.len();
+        polls += 1;
+    }
+    assert!(polls <= POLLS_MAX, "{polls} polls for {RECORDS} records");
+    consumer.leave().await;
+}
+
 /// A poll of nothing new waits as long as it was told, then says so.
 pub async fn a_poll_waits_for_news(fixture: &impl Fixture) {
     let ports = fixture.open().await;

@@ -43,6 +43,7 @@ macro_rules! contract_tests {
             a_consumer_reads_on
             a_consumer_seeks_again
             a_poll_keeps_its_limits
+            a_backlog_comes_in_batches
             a_poll_waits_for_news
             an_append_ends_a_wait
             groups_read_apart

@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chat_wire::ids::AppToken;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::key::{KeyHash, StoredKey};
 use crate::port::counters::{Counter, Floor};
 use crate::port::store::ChatKey;
 use crate::tail::Tails;
@@ -193,6 +195,27 @@ impl Backend {
         }
     }
 
+    /// Raises a counter that is there and stands below what is stored, at once: whatever it gives out
+    /// meanwhile is taken already, and each of those messages would have to be given another number.
+    pub(crate) async fn raise(&self, counter: Counter, to: u32) -> Result<(), Error> {
+        let counters = &self.ports().counters;
+        let (last, generation) = match counters.floor() {
+            Floor::Store => {
+                let stored = self.last_in_store(counter).await?.unwrap_or(0);
+                (stored, FIRST_GENERATION)
+            }
+            Floor::Log => self.put_back(counter, Instant::now()).await?,
+        };
+        let last = last.max(to);
+        counters.restore(counter, last, generation).await?;
+        tracing::warn!(
+            counter = kind(counter),
+            last,
+            "a counter below its highest number is raised"
+        );
+        Ok(())
+    }
+
     async fn put_back(&self, counter: Counter, since: Instant) -> Result<(u32, u32), Error> {
         let ports = self.ports();
         let seen = self.recovery().tails.seen(ports, counter, since).await?;
@@ -208,6 +231,30 @@ impl Backend {
         Ok((last, generation))
     }
 
+    /// The application that was created with a key and may not be in the store yet.
+    pub(crate) async fn application_in_log(
+        &self,
+        key: KeyHash,
+    ) -> Result<Option<(StoredKey, AppToken)>, Error> {
+        let tails = &self.recovery().tails;
+        tails.application(self.ports(), key, Instant::now()).await
+    }
+
+    /// Puts back all that a take has found missing. A chat's counter is recovered beside its
+    /// application's: one after the other would keep the chat waiting twice.
+    pub(crate) async fn recover_for(
+        &self,
+        counter: Counter,
+        missing: Counter,
+    ) -> Result<(), Error> {
+        let recovered = self.recover(missing).await;
+        if missing != counter && matches!(recovered, Err(Error::Fenced)) {
+            // Whatever this finds: the application's answer is the one that counts for now.
+            let _ = self.recover(counter).await;
+        }
+        recovered
+    }
+
     async fn last_in_store(&self, counter: Counter) -> Result<Option<u32>, Error> {
         match counter {
             Counter::Chats(token) => self.last_chat_in_store(token).await,
@@ -215,10 +262,7 @@ impl Backend {
         }
     }
 
-    async fn last_chat_in_store(
-        &self,
-        token: chat_wire::ids::AppToken,
-    ) -> Result<Option<u32>, Error> {
+    async fn last_chat_in_store(&self, token: AppToken) -> Result<Option<u32>, Error> {
         let store = &self.ports().store;
         if store.application(token).await?.is_none() {
             return Ok(None);

@@ -22,7 +22,7 @@ use crate::stats::{Board, Process, Snapshots};
 use crate::telemetry::Metrics;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
-use crate::workers::{run, upkeep};
+use crate::workers::{reconcile, run, upkeep};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -165,6 +165,7 @@ impl Running {
             create_deadline: config.create_deadline(),
         };
         let backend = Backend::new(ports, settings);
+        backend.reconciler().name(process_name(role));
         let metrics = Arc::new(Metrics::default());
         let api_listener = match api_socket {
             Some(socket) => Some(listen("CHATD_LISTEN", config.listen, socket)?),
@@ -184,6 +185,7 @@ impl Running {
             stop_deadline: config.stop_deadline(),
         };
         running.start_workers(role, &metrics);
+        running.start_schedule(role, config.reconcile_every);
         if let Some(listener) = api_listener {
             let api = Api {
                 backend,
@@ -297,13 +299,27 @@ impl Running {
         ));
     }
 
+    /// Whoever applies messages also reconciles, so that a system of several processes does it as
+    /// often as one.
+    fn start_schedule(&mut self, role: Role, every: Duration) {
+        if every.is_zero() || !role.groups().contains(&Group::MessagesStore) {
+            return;
+        }
+        let stop = self.stop_working.clone();
+        self.workers
+            .spawn(reconcile::run(self.backend.clone(), every, stop));
+    }
+
     /// Ends in order: no new requests, the ones at work answered, the batches at work committed, the files closed.
     pub async fn stop(mut self) {
         tracing::info!("chatd is stopping");
         self.stop_listening.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.stop_working.cancel();
-        let workers = async { while self.workers.join_next().await.is_some() {} };
+        let workers = async {
+            self.backend.reconciler().close().await;
+            while self.workers.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(self.stop_deadline, workers)
             .await
             .is_err()
@@ -315,6 +331,19 @@ impl Running {
         self.backend.ports().life.close().await;
         tracing::info!("chatd has stopped");
     }
+}
+
+/// How others know this process: host, process id, role.
+fn process_name(role: Role) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let host = match host.trim() {
+        "" => "a host without a name",
+        host => host,
+    };
+    format!("{host}, process {}, {}", std::process::id(), role.name())
 }
 
 /// Takes an address without listening on it yet.

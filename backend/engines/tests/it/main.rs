@@ -8,4 +8,3 @@ mod errors;
 mod gone;
 mod namespace;
 mod ports;
-mod speed;

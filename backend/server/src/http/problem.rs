@@ -55,6 +55,7 @@ pub(crate) const fn transient(code: Code) -> bool {
     matches!(
         code,
         Code::KeyInFlight
+            | Code::Busy
             | Code::TooManyRequests
             | Code::Unavailable
             | Code::Overloaded
@@ -131,6 +132,10 @@ impl From<Error> for Refusal {
             Error::Fenced => Problem::new(Code::Fenced, error.to_string()),
             Error::NotAcknowledged => Problem::new(Code::NotAcknowledged, error.to_string())
                 .with_hint("send it again with the same Idempotency-Key to get the same number"),
+            Error::Busy { .. } => Problem::new(Code::Busy, error.to_string())
+                .with_hint("wait for its end, or cancel it with DELETE /admin/reconcile"),
+            Error::UnknownLetter => Problem::new(Code::UnknownLetter, error.to_string())
+                .with_hint("list the letters with GET /admin/dlq and use one of their ids"),
             Error::Exhausted => Problem::new(Code::InvalidValue, error.to_string())
                 .with_hint("create another chat or application"),
             Error::Store(_) | Error::Log(_) | Error::Counters(_) | Error::Search(_) => {

@@ -2,16 +2,19 @@
 
 mod applications;
 mod authorize;
+mod dlq;
+mod drift;
 mod health;
 mod lag;
 mod metrics;
+mod reconcile;
 mod stats;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use chat_core::backend::Backend;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +60,17 @@ pub fn guarded_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
         ("/admin/lag", get(lag::show)),
         ("/admin/stats", get(stats::show)),
         ("/admin/stats/stream", get(stats::open)),
+        ("/admin/drift", get(drift::show)),
+        (
+            "/admin/reconcile",
+            get(reconcile::show)
+                .post(reconcile::begin)
+                .delete(reconcile::cancel),
+        ),
+        ("/admin/dlq", get(dlq::list)),
+        ("/admin/dlq/{id}", get(dlq::show)),
+        ("/admin/dlq/replay", post(dlq::replay)),
+        ("/admin/dlq/discard", post(dlq::discard)),
     ]
 }
 
