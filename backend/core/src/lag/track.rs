@@ -55,6 +55,14 @@ pub(super) struct Track {
 }
 
 impl Track {
+    /// Nothing waits.
+    pub(super) const CAUGHT_UP: Self = Self {
+        status: Some(Status::Ok),
+        stands: None,
+        moves: 0,
+        clean: BELIEVED,
+    };
+
     /// What it is after another look.
     pub(super) fn step(self, seen: &Seen, at_ms: u64, rules: Rules, past: &impl Past) -> Self {
         let (Some(lag), Some(next)) = (seen.lag(), seen.next()) else {
@@ -71,11 +79,7 @@ impl Track {
             };
         }
         if lag == 0 {
-            return Self {
-                status: Some(Status::Ok),
-                clean: BELIEVED,
-                ..Self::default()
-            };
+            return Self::CAUGHT_UP;
         }
         let since = match self.stands {
             Some((stood, since)) if stood == next => since,
@@ -100,8 +104,9 @@ impl Track {
         let stands_still = at_ms - since >= rules.stall_ms();
         let hardly_moves = self.status == Some(Status::Stalled) && after.moves < BELIEVED;
         let status = match young {
-            _ if stands_still || hardly_moves => Status::Stalled,
+            _ if stands_still => Status::Stalled,
             Some(true) => after.while_young(self.status),
+            _ if hardly_moves => Status::Stalled,
             Some(false) => self.while_old(lag, at_ms, rules, past),
             None => self.while_unclear(),
         };

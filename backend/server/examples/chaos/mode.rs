@@ -111,6 +111,22 @@ impl Engines {
         })
     }
 
+    /// Where Kafka is.
+    pub(crate) fn kafka(&self) -> &str {
+        &self.urls[2]
+    }
+
+    /// The same, with Kafka reached elsewhere.
+    pub(crate) fn through(&self, kafka: &str) -> Self {
+        let [database, redis, _, elasticsearch] = self.urls.clone();
+        Self {
+            script: self.script.clone(),
+            urls: [database, redis, kafka.to_owned(), elasticsearch],
+            name: self.name.clone(),
+            partitions: self.partitions,
+        }
+    }
+
     fn flags(&self) -> Vec<String> {
         let Self {
             name, partitions, ..
