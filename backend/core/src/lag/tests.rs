@@ -384,6 +384,23 @@ proptest! {
         prop_assert_eq!(judge(&looks).status, Status::Stalled);
     }
 
+    /// Two looks may be under way at once, and the one that began first be judged last.
+    #[test]
+    fn a_look_may_come_late(life in lives(), late in 0..1_000_000_u64) {
+        let mut looks = looks(&life, 1_000, 500_000);
+        let last = looks.last_mut().unwrap();
+        last.at_ms = last.at_ms.saturating_sub(late);
+        judge(&looks);
+        let mut watch = Watch::new(EVERY);
+        for look in &looks {
+            watch.note(look);
+            watch.keep(look);
+        }
+        for look in &looks {
+            watch.judge(look);
+        }
+    }
+
     #[test]
     fn drain_is_told_only_where_it_comes(life in lives()) {
         let figures = judge(&looks(&life, 0, 0)).figures;

@@ -101,7 +101,7 @@ impl Track {
                 None => self.clean,
             },
         };
-        let stands_still = at_ms - since >= rules.stall_ms();
+        let stands_still = at_ms.saturating_sub(since) >= rules.stall_ms();
         let hardly_moves = self.status == Some(Status::Stalled) && after.moves < BELIEVED;
         let status = match young {
             _ if stands_still => Status::Stalled,
@@ -200,7 +200,7 @@ fn trend(lag: u64, at_ms: u64, rules: Rules, past: &impl Past) -> Option<f64> {
         .take_while(|(at_ms, ..)| *at_ms >= from)
         .filter_map(|(at_ms, end, next)| Some((at_ms, end?.saturating_sub(next?))));
     lags.extend(earlier);
-    let span = at_ms - lags.last()?.0;
+    let span = at_ms.saturating_sub(lags.last()?.0);
     if lags.len() < 3 || span < rules.every_ms * 2 {
         return None;
     }

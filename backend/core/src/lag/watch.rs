@@ -93,7 +93,9 @@ impl Watch {
     #[must_use]
     pub fn judge(&self, look: &Look) -> Judged {
         let tracks = self.tracks_after(look);
-        let absent_ms = self.absent_since(look).map(|since| look.at_ms - since);
+        let absent_ms = self
+            .absent_since(look)
+            .map(|since| look.at_ms.saturating_sub(since));
         let stopped = absent_ms.is_some_and(|absent| absent >= self.rules.absent_ms());
         let status_of = |track: &Track| match track.status {
             _ if stopped => Status::Stopped,
@@ -131,7 +133,9 @@ impl Watch {
             worst: worst.map(|index| words::Worst {
                 index,
                 seen: &look.partitions[index],
-                stands_ms: tracks[index].stands.map(|(_, since)| look.at_ms - since),
+                stands_ms: tracks[index]
+                    .stands
+                    .map(|(_, since)| look.at_ms.saturating_sub(since)),
             }),
         };
         Judged {
