@@ -5,5 +5,6 @@
 
 mod contract;
 mod errors;
+mod gone;
 mod namespace;
 mod ports;
