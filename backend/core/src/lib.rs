@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod index;
 pub mod key;
+pub mod lag;
 pub mod letters;
 pub mod limits;
 pub mod messages;

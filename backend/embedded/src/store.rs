@@ -2,6 +2,7 @@
 
 pub(crate) mod epoch;
 mod operate;
+mod overview;
 mod read;
 mod rows;
 pub(crate) mod transaction;
@@ -14,7 +15,7 @@ use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
     ApplicationRow, ChatKey, ChatRow, Error, KeyRow, LetterRow, MessageKey, MessageRow, Note,
-    Position, Span, Store, Tally, Transaction,
+    Position, Span, Store, Tally, Totals, Transaction,
 };
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
@@ -199,6 +200,14 @@ impl Store for Rows {
 
     async fn position(&self, group: Group, partition: PartitionId) -> Result<Position, Error> {
         read::position(&mut *self.reader().await?, group, partition).await
+    }
+
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error> {
+        overview::positions(&mut *self.reader().await?, group).await
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        overview::totals(&mut *self.reader().await?).await
     }
 
     async fn unsettled_chats(

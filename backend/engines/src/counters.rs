@@ -110,9 +110,14 @@ impl Numbers {
 
     async fn open_key(&self, token: AppToken, keyed: &Keyed) -> Result<Opened, Error> {
         let name = self.application_key(keyed.key);
+        let link = self.links.link().await?;
+        let recent = match self.links.is_recent(&link).await {
+            Ok(recent) => recent,
+            Err(error) => return Err(self.failed(&link, &error)),
+        };
         let answer = self
-            .run(Script::OpenKey, &[&name], |link| {
-                let ask = link.recent && !keyed.absent_in_store;
+            .run(Script::OpenKey, &[&name], |_| {
+                let ask = recent && !keyed.absent_in_store;
                 vec![
                     format!("{:?}", keyed.key.body_hash),
                     keyed.uid.simple().to_string(),

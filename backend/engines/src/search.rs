@@ -5,6 +5,8 @@ mod http;
 mod schema;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Rank, Search};
@@ -23,27 +25,59 @@ use crate::config::Config;
 
 /// Hits of one request: the engine's own limit (`index.max_result_window`).
 const PAGE: usize = 10_000;
+/// Bytes of bodies of one batch. A refresh makes a segment of its own of each, and small ones are merged
+/// again and again.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Chats that one request counts: far below the engine's limit of terms and of buckets (65,536).
 const CHATS_A_REQUEST: usize = 1_000;
 /// Requests of one batch that are under way at once: we write the grams of one while the engine
 /// indexes another. Versions decide, so their order does not matter.
 const UNDER_WAY: usize = 2;
 
+/// How long a start waits for the index, which it can do without.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The index of one cluster.
 pub(crate) struct Index {
     http: Http,
     alias: String,
+    /// Whether the index was found to be ours.
+    checked: AtomicBool,
 }
 
 impl Index {
-    /// Reaches the cluster and checks the index.
+    /// Reaches the cluster and checks the index. Where it does not answer the check is left to the
+    /// first use: everything but search is served without the index.
     pub(crate) async fn connect(config: &Config) -> Result<Self, crate::error::Error> {
-        let http = Http::new(config)?;
-        schema::check(&http, config).await?;
-        Ok(Self {
-            http,
+        let index = Self {
+            http: Http::new(config)?,
             alias: schema::alias(config),
-        })
+            checked: AtomicBool::new(false),
+        };
+        let check = schema::check(&index.http, &index.alias);
+        match tokio::time::timeout(START_TIMEOUT, check).await {
+            Ok(Ok(())) => index.checked.store(true, Ordering::Relaxed),
+            Ok(Err(error)) if !error.retryable() => return Err(error),
+            Ok(Err(error)) => tracing::warn!("there is no search for now: {error}"),
+            Err(_) => tracing::warn!(
+                "there is no search for now: ELASTICSEARCH_URL: no answer within {} s",
+                START_TIMEOUT.as_secs()
+            ),
+        }
+        Ok(index)
+    }
+
+    /// The way to the index, which is ours.
+    async fn http(&self) -> Result<&Http, Error> {
+        if !self.checked.load(Ordering::Relaxed) {
+            let checked = schema::check(&self.http, &self.alias).await;
+            checked.map_err(|error| match error.retryable() {
+                true => Error::Unavailable(error.to_string()),
+                false => Error::Unusable(error.to_string()),
+            })?;
+            self.checked.store(true, Ordering::Relaxed);
+        }
+        Ok(&self.http)
     }
 
     /// Makes template, index and alias.
@@ -89,17 +123,18 @@ impl Index {
         if documents.is_empty() {
             return Ok(Vec::new());
         }
+        let http = self.http().await?;
         // Without the flag, writing to an alias that is gone would make an index of its name.
         let path = format!("/{}/_bulk?require_alias=true", self.alias);
         let send = async |(lines, count): (Vec<u8>, usize)| {
-            let answer = self.http.lines(&path, lines).await?.well()?;
+            let answer = http.lines(&path, lines).await?.well()?;
             bulk::verdicts(&answer, count)
         };
         let requests = futures_util::stream::iter(Requests::new(&documents, replaces)).map(send);
         let indexed: Vec<Vec<Indexed>> = requests.buffered(UNDER_WAY).try_collect().await?;
         // One refresh for all of it; waiting for the next regular one would cost up to its interval.
         let path = format!("/{}/_refresh", self.alias);
-        let answer = self.http.send(Method::Post, &path, None).await?.well()?;
+        let answer = http.send(Method::Post, &path, None).await?.well()?;
         whole(&answer)?;
         Ok(indexed.into_iter().flatten().collect())
     }
@@ -111,7 +146,11 @@ impl Index {
             self.alias,
             token.reveal()
         );
-        let answer = self.http.send(Method::Post, &path, Some(request)).await?;
+        let answer = self
+            .http()
+            .await?
+            .send(Method::Post, &path, Some(request))
+            .await?;
         let answer = answer.well()?;
         whole(&answer)?;
         Ok(answer)
@@ -120,6 +159,10 @@ impl Index {
 
 #[async_trait]
 impl Search for Index {
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES
+    }
+
     async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
         self.write(documents, Replaces::Older).await
     }
@@ -207,7 +250,8 @@ impl Search for Index {
         let request = json!({ "query": { "bool": { "filter": filter } } });
         let path = format!("/{}/_count?routing={}", self.alias, token.reveal());
         let answer = self
-            .http
+            .http()
+            .await?
             .send(Method::Post, &path, Some(&request))
             .await?
             .well()?;
@@ -221,7 +265,8 @@ impl Search for Index {
         let path = format!("/{}/_count", self.alias);
         let request = json!({ "query": { "match_none": {} } });
         let answer = self
-            .http
+            .http()
+            .await?
             .send(Method::Post, &path, Some(&request))
             .await?
             .well()?;

@@ -4,6 +4,7 @@ mod bulk;
 mod failure;
 mod lease;
 mod operate;
+mod overview;
 mod owners;
 mod read;
 mod rows;
@@ -19,7 +20,7 @@ use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
     ApplicationRow, ChatKey, ChatRow, Error, KeyRow, LetterRow, MessageKey, MessageRow, Note,
-    Position, Span, Store, Tally, Transaction,
+    Position, Span, Store, Tally, Totals, Transaction,
 };
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
@@ -169,6 +170,14 @@ impl Store for Rows {
 
     async fn position(&self, group: Group, partition: PartitionId) -> Result<Position, Error> {
         self.position_of(group, partition).await
+    }
+
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error> {
+        reading!(self, on => overview::positions(on, group))
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        reading!(self, on => overview::totals(on))
     }
 
     async fn unsettled_chats(

@@ -17,6 +17,8 @@ use crate::http::door::Door;
 use crate::http::guard::Guard;
 use crate::http::{self, Api, serve};
 use crate::open;
+use crate::sampler::Sampler;
+use crate::stats::{Board, Process, Snapshots};
 use crate::telemetry::Metrics;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
@@ -64,6 +66,7 @@ pub struct Running {
     /// Where health, metrics and administration listen.
     pub admin: SocketAddr,
     backend: Backend,
+    board: Arc<Board>,
     stop_listening: CancellationToken,
     stop_working: CancellationToken,
     listeners: JoinSet<()>,
@@ -174,6 +177,7 @@ impl Running {
                 .map(|listener| address(listener, config.listen)),
             admin: admin_address,
             backend: backend.clone(),
+            board: Arc::default(),
             stop_listening,
             stop_working: CancellationToken::new(),
             listeners,
@@ -184,7 +188,7 @@ impl Running {
         running.start_schedule(role, config.reconcile_every);
         if let Some(listener) = api_listener {
             let api = Api {
-                backend: backend.clone(),
+                backend,
                 guard: Arc::new(Guard::new(&config)),
                 metrics: Arc::clone(&metrics),
                 stop: running.stop_listening.clone(),
@@ -197,15 +201,7 @@ impl Running {
                 running.stop_deadline,
             ));
         }
-        door.open(admin::router(Admin {
-            backend,
-            metrics,
-            key: config
-                .admin_key
-                .as_deref()
-                .filter(|key| !key.is_empty())
-                .map(Arc::from),
-        }));
+        door.open(admin::router(running.admin_state(&config, role, metrics)));
         let place = match config.engines.given() {
             true => "on the engines".to_owned(),
             false => config.data_dir.display().to_string(),
@@ -223,10 +219,50 @@ impl Running {
         Ok(running)
     }
 
+    /// What parts of the server tell the snapshots.
+    #[must_use]
+    pub const fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
     /// The rules behind the listeners, for whoever runs the server in a process of its own.
     #[must_use]
     pub const fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// Starts the looks at the lag; returns what the admin listener works with.
+    fn admin_state(&mut self, config: &Config, role: Role, metrics: Arc<Metrics>) -> Admin {
+        let ports = self.backend.ports();
+        let sampler = Arc::new(Sampler::new(ports.clone(), config.lag_every()));
+        let looks = Arc::clone(&sampler).run(self.stop_working.clone());
+        self.workers.spawn(looks);
+        let process = Process {
+            mode: match config.engines.given() {
+                true => "engines",
+                false => "embedded",
+            },
+            role: role.name(),
+        };
+        let snapshots = Snapshots::new(
+            process,
+            ports.clone(),
+            Arc::clone(&sampler),
+            Arc::clone(&metrics),
+            Arc::clone(&self.board),
+        );
+        Admin {
+            backend: self.backend.clone(),
+            metrics,
+            sampler,
+            snapshots: Arc::new(snapshots),
+            stop: self.stop_listening.clone(),
+            key: config
+                .admin_key
+                .as_deref()
+                .filter(|key| !key.is_empty())
+                .map(Arc::from),
+        }
     }
 
     fn start_workers(&mut self, role: Role, metrics: &Arc<Metrics>) {

@@ -119,6 +119,10 @@ pub struct Config {
     #[arg(long, env = "CHATD_START_DEADLINE_S", global = true)]
     pub start_deadline_s: Option<u64>,
 
+    /// Milliseconds between two kept looks at the lag; a status is judged over the last 60 of them
+    #[arg(long, env = "CHATD_LAG_EVERY_MS", default_value_t = 5_000, global = true,
+          value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    pub lag_every_ms: u64,
     /// Between two reconciliations of what changed: seconds, or 90s, 10m, 1h; 0 for none
     #[arg(long, env = "CHATD_RECONCILE_EVERY", default_value = "10m", global = true,
           value_parser = duration)]
@@ -160,6 +164,12 @@ impl Config {
     #[must_use]
     pub fn start_deadline(&self) -> Option<Duration> {
         self.start_deadline_s.map(Duration::from_secs)
+    }
+
+    /// Between two kept looks at the lag.
+    #[must_use]
+    pub const fn lag_every(&self) -> Duration {
+        Duration::from_millis(self.lag_every_ms)
     }
 
     fn check(&self) -> Result<(), Error> {

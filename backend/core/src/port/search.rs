@@ -102,6 +102,12 @@ pub struct Listed {
 /// The index.
 #[async_trait]
 pub trait Search: Send + Sync {
+    /// Bytes of bodies that are best indexed at once: each call ends with making all of it searchable,
+    /// which costs some engines as much as the documents do.
+    fn batch_bytes(&self) -> usize {
+        1024 * 1024
+    }
+
     /// Indexes; returns when all of it is durable and searchable. One verdict a document, in order.
     async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error>;
 

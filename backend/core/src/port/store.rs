@@ -186,6 +186,17 @@ impl Position {
     };
 }
 
+/// How much is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Applications whose create has been applied.
+    pub applications: u64,
+    /// Sum of the applications' counts of chats.
+    pub chats: u64,
+    /// Sum of the chats' counts of live messages.
+    pub messages: u64,
+}
+
 /// What the rows below something say, counted at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -371,6 +382,14 @@ pub trait Store: Send + Sync {
 
     /// How far a group has come in one partition.
     async fn position(&self, group: Group, partition: PartitionId) -> Result<Position, Error>;
+
+    /// How far a group has come in every partition where it has applied anything, in order of
+    /// partition.
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error>;
+
+    /// How much is stored, by the count columns. Reads one row of each application and chat, so
+    /// whoever shows it keeps it for a while.
+    async fn totals(&self) -> Result<Totals, Error>;
 
     /// Chats with a number that has no row below one that has, above `after`.
     async fn unsettled_chats(

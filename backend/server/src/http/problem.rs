@@ -7,6 +7,8 @@ use chat_wire::problem::{Code, MEDIA_TYPE, Problem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::traffic::Shed;
+
 /// Seconds after which another try is worth it, where nothing better is known.
 pub const RETRY_SECONDS: u64 = 1;
 
@@ -74,9 +76,13 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        let limited = matches!(self.problem.code, Code::TooManyRequests | Code::Overloaded);
         if status == StatusCode::UNAUTHORIZED {
             // A 401 must name a scheme (RFC 9110, section 15.5.2).
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if limited {
+            response.extensions_mut().insert(Shed);
         }
         response
     }

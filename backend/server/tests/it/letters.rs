@@ -24,7 +24,11 @@ const SENDER: &str = "somebody with a long name";
 /// A mistake of somebody who operates the store: it takes no sender above ten characters any more.
 async fn forbid_long_senders(server: &Server) {
     if mode::on_engines() {
-        mysql(server, "ALTER TABLE messages MODIFY sender VARCHAR(10) NULL").await;
+        mysql(
+            server,
+            "ALTER TABLE messages MODIFY sender VARCHAR(10) NULL",
+        )
+        .await;
     } else {
         sqlite(
             server,
@@ -37,7 +41,11 @@ async fn forbid_long_senders(server: &Server) {
 
 async fn allow_long_senders(server: &Server) {
     if mode::on_engines() {
-        mysql(server, "ALTER TABLE messages MODIFY sender VARCHAR(255) NULL").await;
+        mysql(
+            server,
+            "ALTER TABLE messages MODIFY sender VARCHAR(255) NULL",
+        )
+        .await;
     } else {
         sqlite(server, "DROP TRIGGER short_senders").await;
     }
