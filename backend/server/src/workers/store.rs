@@ -118,8 +118,15 @@ impl StoreJob {
                 Event::MessagesCreated(_) => vec![one],
                 _ => Vec::new(),
             };
-            self.apply(&single(Vec::new(), reserved, offset, uid))
-                .await?;
+            match self.apply(&single(Vec::new(), reserved, offset, uid)).await {
+                Err(Failure::Store(error)) if !error.retryable() => {
+                    // Its numbers become void like any that never came; nobody waits behind it.
+                    tracing::error!(%error, "the store refuses to reserve a dead letter's numbers");
+                    self.apply(&single(Vec::new(), Vec::new(), offset, uid))
+                        .await?;
+                }
+                reserved => reserved?,
+            }
         }
         Ok(())
     }
