@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
 
-/// Use a chat backend: create, send, search, follow, import and export
+/// Use and operate a chat backend: create, send, search, follow, import and export; see and mend
 #[derive(Debug, Parser)]
 #[command(
     name = "chatctl",
@@ -159,6 +159,14 @@ pub(crate) enum Command {
     Msg(commands::msg::Command),
     Import(commands::import::Import),
     Export(commands::export::Export),
+    Stats(commands::stats::StatsArgs),
+    Lag(commands::lag::LagArgs),
+    Drift(commands::drift::DriftArgs),
+    Reconcile(commands::reconcile::Reconcile),
+    /// List, show, replay and discard dead letters: records that could not be applied
+    #[command(subcommand)]
+    Dlq(commands::dlq::Command),
+    Doctor(commands::doctor::Doctor),
     /// Show the settings and where they come from
     #[command(subcommand)]
     Config(commands::config::Command),

@@ -42,6 +42,11 @@ impl Error {
         Self::new(Exit::Failure, message)
     }
 
+    /// The end of a check whose answer is: not well.
+    pub(crate) fn unhealthy(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unhealthy, message)
+    }
+
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -127,7 +132,7 @@ fn hint_of(error: &ClientError) -> Option<String> {
         }
         ClientError::Address { .. } => "give an address like --server http://127.0.0.1:7700",
         ClientError::Unreachable { .. } => {
-            "start the backend with `chatd`, or give its address with --server (--admin for app ls and --wait)"
+            "start the backend with `chatd`, or give its address with --server, or with --admin that of the admin listener"
         }
         ClientError::Timeout { .. } => "give it more time with --timeout, for example --timeout 2m",
         ClientError::Pending { .. } => {
@@ -146,6 +151,10 @@ const fn own_hint(code: Code) -> Option<&'static str> {
         Code::UnknownApplication => Some("check --app; `chatctl app ls` lists all applications"),
         Code::UnknownChat => Some("check --chat; `chatctl chat ls` lists the application's chats"),
         Code::UnknownMessage => Some("`chatctl msg ls` lists the chat's messages"),
+        Code::UnknownLetter => Some("`chatctl dlq ls --state all` lists the dead letters"),
+        Code::Busy => Some(
+            "`chatctl reconcile status` shows the other run, `chatctl reconcile cancel` ends it",
+        ),
         _ => None,
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Timeout,
     /// Some of it was done.
     Partial,
+    /// The question was answered, and what was asked about is not well.
+    Unhealthy,
     /// SIGINT.
     Interrupted,
     /// SIGTERM.
@@ -41,6 +43,7 @@ impl Exit {
         Self::Conflict,
         Self::Timeout,
         Self::Partial,
+        Self::Unhealthy,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -57,6 +60,7 @@ impl Exit {
             Self::Conflict => 6,
             Self::Timeout => 7,
             Self::Partial => 8,
+            Self::Unhealthy => 10,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -74,6 +78,7 @@ impl Exit {
             Self::Conflict => "conflict",
             Self::Timeout => "timeout",
             Self::Partial => "partial",
+            Self::Unhealthy => "unhealthy",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }
@@ -85,12 +90,19 @@ impl Exit {
             Self::Ok => "done; also when the reader of a pipe has gone away",
             Self::Failure => "failed in a way that no other code names",
             Self::Usage => "wrong flag, argument, environment variable or configuration file",
-            Self::NotFound => "no such application, chat or message, or it is gone",
+            Self::NotFound => {
+                "no such application, chat, message, group or dead letter, or it is gone"
+            }
             Self::Auth => "the admin key is missing or wrong",
             Self::Unreachable => "the server, or something that it needs, does not answer",
-            Self::Conflict => "the request contradicts an earlier one (idempotency key reused)",
-            Self::Timeout => "no answer, or not stored, within --timeout",
-            Self::Partial => "some of it was done: lines were refused, or the input was cut short",
+            Self::Conflict => {
+                "the request contradicts an earlier one (idempotency key reused), or another run is at work"
+            }
+            Self::Timeout => "no answer, not stored, or not as --until wants it, within --timeout",
+            Self::Partial => {
+                "some of it was done: lines were refused, the input was cut short, steps failed"
+            }
+            Self::Unhealthy => "the answer is: not well (lag, drift, doctor)",
             Self::Interrupted => "stopped by SIGINT (Ctrl-C)",
             Self::Terminated => "stopped by SIGTERM",
         }

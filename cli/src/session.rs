@@ -21,6 +21,14 @@ pub(crate) struct Session {
     pub(crate) out: Out,
 }
 
+/// An application, a chat of it, or everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Scope {
+    pub(crate) token: Option<AppToken>,
+    /// Only together with a token.
+    pub(crate) chat: Option<ChatNumber>,
+}
+
 impl Session {
     /// Takes standard output.
     pub(crate) fn new(settings: Settings) -> Self {
@@ -94,6 +102,22 @@ impl Session {
         let text = self.ask("number of the chat", "--chat NUMBER")?;
         text.parse()
             .map_err(|error| Error::usage(format!("{text:?} is no chat: {error}")))
+    }
+
+    /// What operators' commands are limited to: an application, a chat of it, or nothing.
+    pub(crate) fn scope(&self) -> Result<Scope, Error> {
+        let chat = self.settings.chat;
+        if self.settings.app.is_none() {
+            return match chat {
+                None => Ok(Scope::default()),
+                Some(_) => Err(
+                    Error::usage("a chat is of an application, and --app is missing")
+                        .with_hint("give --app TOKEN too, or leave out --chat"),
+                ),
+            };
+        }
+        let token = Some(self.app(None)?);
+        Ok(Scope { token, chat })
     }
 
     /// Asks a person, where there is one and asking is allowed.

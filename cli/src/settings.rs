@@ -147,6 +147,21 @@ impl Settings {
         Self::parse(resolved, file.path)
     }
 
+    /// Every credential that any layer holds, and the key that was read from a file.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let of_keys = self.resolved.iter().filter(|resolved| resolved.key.secret);
+        let values = of_keys.flat_map(|resolved| &resolved.layers);
+        let values = values.filter_map(|(_, value)| value.clone());
+        values.chain(self.admin_key.clone()).collect()
+    }
+
+    /// Whether the configuration file holds a credential.
+    pub(crate) fn file_holds_secret(&self) -> bool {
+        let of_keys = self.resolved.iter().filter(|resolved| resolved.key.secret);
+        let mut layers = of_keys.flat_map(|resolved| &resolved.layers);
+        layers.any(|(layer, value)| *layer == Layer::File && value.is_some())
+    }
+
     fn parse(resolved: Vec<Resolved>, file: Option<PathBuf>) -> Result<Self, Error> {
         let find = |name: &str| {
             let found = resolved.iter().find(|resolved| resolved.key.name == name);

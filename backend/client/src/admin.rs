@@ -16,7 +16,7 @@ use crate::http::{Call, Http};
 /// A client of the admin listener; its clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    http: Http,
+    pub(crate) http: Http,
 }
 
 /// Which comparisons are wanted: applications, the chats of one, or one chat.
@@ -128,7 +128,7 @@ impl Admin {
     /// A problem with the code `busy` while another run is at work; it says who holds it.
     pub async fn reconcile(&self, order: &reconcile::Order) -> Result<reconcile::Run, Error> {
         let call = Call::new(Method::POST, "/admin/reconcile".to_owned()).json(order);
-        self.http.read(&call).await
+        self.http.order(&call).await
     }
 
     /// `DELETE /admin/reconcile`: asks the run at work to end after its step.
@@ -137,7 +137,7 @@ impl Admin {
     /// Those of every call; see [`Error`].
     pub async fn cancel_reconcile(&self) -> Result<reconcile::Runs, Error> {
         let call = Call::new(Method::DELETE, "/admin/reconcile".to_owned());
-        self.http.read(&call).await
+        self.http.order(&call).await
     }
 
     /// `GET /admin/dlq`: a page of dead letters.
@@ -167,7 +167,7 @@ impl Admin {
     /// Those of every call; see [`Error`].
     pub async fn replay(&self, order: &dlq::Order) -> Result<dlq::Decision, Error> {
         let call = Call::new(Method::POST, "/admin/dlq/replay".to_owned()).json(order);
-        self.http.read(&call).await
+        self.http.order(&call).await
     }
 
     /// `POST /admin/dlq/discard`: given up, with a reason that is kept.
@@ -176,7 +176,7 @@ impl Admin {
     /// Those of every call; see [`Error`].
     pub async fn discard(&self, order: &dlq::Order) -> Result<dlq::Decision, Error> {
         let call = Call::new(Method::POST, "/admin/dlq/discard".to_owned()).json(order);
-        self.http.read(&call).await
+        self.http.order(&call).await
     }
 
     /// `GET /readyz`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_wire::ids::AppToken;
 use chat_wire::problem::Problem;
+use chat_wire::time::Timestamp;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -55,6 +56,8 @@ pub(crate) struct Call {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) retry_after: Option<Duration>,
+    /// The server's clock, in whole seconds.
+    pub(crate) date: Option<Timestamp>,
     pub(crate) body: Bytes,
 }
 
@@ -172,6 +175,11 @@ impl Http {
         })
     }
 
+    /// An order: sent once, and its answer is what there is to know, whatever the status of success.
+    pub(crate) async fn order<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        self.parse(&self.send(call).await?.body)
+    }
+
     /// One look.
     pub(crate) async fn peek<T: DeserializeOwned>(&self, call: &Call) -> Result<Read<T>, Error> {
         let answer = self.send(call).await?;
@@ -274,6 +282,7 @@ impl Http {
         Ok(Answer {
             status,
             retry_after: retry_after(&headers),
+            date: date(&headers),
             body,
         })
     }
@@ -369,6 +378,11 @@ fn cause_of(error: reqwest::Error) -> String {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(header::DATE)?.to_str().ok()?;
+    Timestamp::from_http_date(text).ok()
 }
 
 fn blot_token(path: &str) -> String {

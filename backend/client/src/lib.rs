@@ -14,6 +14,7 @@ pub mod key;
 pub mod messages;
 pub mod observer;
 pub mod pages;
+pub mod probe;
 pub mod retries;
 pub mod search;
 mod sse;

@@ -1,6 +1,7 @@
 //! Walking through pages, one at a time.
 
 use chat_wire::admin::ApplicationPage;
+use chat_wire::admin::dlq::LetterPage;
 use chat_wire::chats::ChatPage;
 use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::messages::MessagePage;
@@ -22,6 +23,14 @@ impl Page for ApplicationPage {
 
     fn next(&self) -> Option<AppToken> {
         self.next_after
+    }
+}
+
+impl Page for LetterPage {
+    type Cursor = String;
+
+    fn next(&self) -> Option<String> {
+        self.next_after.clone()
     }
 }
 

@@ -13,6 +13,7 @@ use chat_core::port::counters::{
 };
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::AppToken;
+use futures_util::{StreamExt, TryStreamExt};
 use redis::{Client, RedisError};
 use uuid::Uuid;
 
@@ -21,6 +22,8 @@ use self::scripts::Script;
 use crate::config::Config;
 
 const SETTING: &str = "REDIS_URL";
+/// Questions about counters that are on their way together.
+const ASKED_AT_ONCE: usize = 128;
 
 /// The numbers of one database of Redis.
 pub(crate) struct Numbers {
@@ -260,6 +263,15 @@ impl Counters for Numbers {
             "known" => answer.number(1).map(Some),
             _ => Ok(None),
         }
+    }
+
+    async fn last_of(&self, counters: &[Counter]) -> Result<Vec<Option<u32>>, Error> {
+        // One connection carries many questions at once.
+        futures_util::stream::iter(counters.to_vec())
+            .map(|counter| self.last(counter))
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     async fn restore(&self, counter: Counter, last: u32, generation: u32) -> Result<(), Error> {

@@ -44,10 +44,35 @@ impl Timestamp {
         Ok(Self(micros))
     }
 
+    /// Reads the `Date` of an HTTP answer, like `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section
+    /// 5.6.7); whole seconds.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] for what is no such time.
+    pub fn from_http_date(text: &str) -> Result<Self, OutOfRange> {
+        let parsed = jiff::fmt::rfc2822::DateTimeParser::new()
+            .parse_timestamp(text)
+            .map_err(|_| OutOfRange)?;
+        Self::from_micros(parsed.as_microsecond())
+    }
+
     /// Microseconds since 1970, negative before.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// Whole minutes since 1970; zero before.
+    #[must_use]
+    pub fn unix_minute(self) -> u32 {
+        u32::try_from(self.0.max(0) / 60_000_000).unwrap_or(u32::MAX)
+    }
+
+    /// So much earlier; the beginning of the range where that is before it.
+    #[must_use]
+    pub fn minus(self, span: std::time::Duration) -> Self {
+        let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros).max(Self::MIN_MICROS))
     }
 
     /// Milliseconds since `earlier`; zero where the clock went back.
@@ -115,6 +140,13 @@ mod tests {
         assert_eq!(at.to_string(), "2004-12-25T09:14:00.123457Z");
         let whole: Timestamp = "2004-12-25T09:14:00Z".parse().unwrap();
         assert_eq!(whole.to_string(), "2004-12-25T09:14:00Z");
+    }
+
+    #[test]
+    fn the_date_of_http_is_read() {
+        let at = Timestamp::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(at.to_string(), "1994-11-06T08:49:37Z");
+        assert_eq!(Timestamp::from_http_date("today"), Err(OutOfRange));
     }
 
     #[test]

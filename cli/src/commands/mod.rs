@@ -3,13 +3,21 @@
 pub(crate) mod app;
 pub(crate) mod chat;
 pub(crate) mod config;
+mod confirm;
 mod create;
+pub(crate) mod dlq;
+pub(crate) mod doctor;
+pub(crate) mod drift;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod help;
 pub(crate) mod import;
+pub(crate) mod lag;
 mod limit;
 pub(crate) mod msg;
+pub(crate) mod reconcile;
+pub(crate) mod stats;
+mod watch;
 
 use crate::args::Command;
 use crate::error::Error;
@@ -29,6 +37,12 @@ pub(crate) fn run(command: Command, mut session: Session) -> Result<Exit, Error>
         Command::Msg(command) => on_one_thread(command.run(&mut session)),
         Command::Export(command) => on_one_thread(command.run(&mut session)),
         Command::Import(command) => command.run(&mut session),
+        Command::Lag(command) => on_one_thread(command.run(&mut session)),
+        Command::Drift(command) => on_one_thread(command.run(&mut session)),
+        Command::Reconcile(command) => on_one_thread(command.run(&mut session)),
+        Command::Dlq(command) => on_one_thread(command.run(&mut session)),
+        Command::Stats(command) => on_one_thread(command.run(&mut session)),
+        Command::Doctor(command) => on_one_thread(command.run(&mut session)),
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! Everything a command prints goes through [`Out`]; no other module writes there.
 
+mod document;
 pub(crate) mod json;
+pub(crate) mod operations;
 mod records;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod units;
 mod yaml;
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -13,6 +16,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use self::document::Document;
 use self::table::{Cell, Column, Layout, Style};
 use crate::error::Error;
 
@@ -338,7 +342,7 @@ impl<R: Record> List<'_, R> {
     }
 }
 
-fn value_of<R: Record>(record: &R) -> Value {
+fn value_of(record: &impl Serialize) -> Value {
     serde_json::to_value(record).expect("records always become JSON")
 }
 

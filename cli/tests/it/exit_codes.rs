@@ -15,7 +15,7 @@ fn a_server_that_is_down_is_5_and_says_what_to_do() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""));
     insta::assert_snapshot!(ran.stderr.replace(" (os error 111)", ""), @"
     error: cannot reach http://127.0.0.1:9: Connection refused
-    hint: start the backend with `chatd`, or give its address with --server (--admin for app ls and --wait)
+    hint: start the backend with `chatd`, or give its address with --server, or with --admin that of the admin listener
     ");
 }
 

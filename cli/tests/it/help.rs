@@ -22,6 +22,12 @@ fn the_help_texts() {
     insta::assert_snapshot!("help_export", own(&["export"]));
     insta::assert_snapshot!("help_msg_search", own(&["msg", "search"]));
     insta::assert_snapshot!("help_msg_tail", own(&["msg", "tail"]));
+    insta::assert_snapshot!("help_lag", own(&["lag"]));
+    insta::assert_snapshot!("help_drift", own(&["drift"]));
+    insta::assert_snapshot!("help_reconcile", own(&["reconcile"]));
+    insta::assert_snapshot!("help_dlq_replay", own(&["dlq", "replay"]));
+    insta::assert_snapshot!("help_dlq_discard", own(&["dlq", "discard"]));
+    insta::assert_snapshot!("help_doctor", own(&["doctor"]));
     assert_eq!(help(&["msg", "send"]), help(&["msg", "create"]));
     assert_eq!(fake.run(&["help", "frobnicate"]).code, Some(2));
 }
@@ -48,6 +54,10 @@ fn a_manual_page_for_every_command() {
         "chatctl-msg.1",
         "chatctl-msg-search.1",
         "chatctl-import.1",
+        "chatctl-lag.1",
+        "chatctl-reconcile-status.1",
+        "chatctl-dlq-replay.1",
+        "chatctl-doctor.1",
     ] {
         let text = std::fs::read_to_string(out.join(page)).unwrap();
         assert!(text.starts_with(".ie") || text.contains(".TH"), "{page}");

@@ -6,12 +6,16 @@
 )]
 
 mod config;
+mod dlq;
+mod doctor;
 mod exit_codes;
 mod export;
 mod fake;
 mod help;
 mod import;
 mod interrupt;
+mod operations;
+mod reconcile;
 mod run;
 mod shapes;
 mod tail;

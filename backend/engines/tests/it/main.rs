@@ -7,4 +7,3 @@ mod contract;
 mod errors;
 mod namespace;
 mod ports;
-mod speed;

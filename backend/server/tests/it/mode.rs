@@ -36,9 +36,9 @@ pub(crate) fn config(data: &Path, flags: &[&str]) -> Config {
             .expect("a URL ends with a database");
         let own = [
             format!("--database-url={server}/chat_{name}"),
-            format!("--topic-prefix=s{name}."),
-            format!("--redis-prefix=s{name}:"),
-            format!("--index-prefix=s{name}-"),
+            format!("--topic-prefix={name}."),
+            format!("--redis-prefix={name}:"),
+            format!("--index-prefix={name}-"),
             "--database-connections=6".to_owned(),
             "--messages-partitions=1".to_owned(),
             "--topic-partitions=1".to_owned(),

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
+use super::admin::{Prepared, TIME};
 use super::{Deed, Seen, json_answer, problem};
-
-const TIME: &str = "2026-01-31T12:00:00Z";
 
 /// Everything that the server knows, and what it was told to do.
 #[derive(Default)]
@@ -29,6 +28,10 @@ pub(crate) struct State {
     pub(crate) lag: u64,
     /// What it says instead.
     pub(crate) lag_override: Option<Value>,
+    /// Answers that are no JSON, by path.
+    pub(crate) texts: HashMap<String, Deed>,
+    /// Answers of the admin listener.
+    pub(crate) admin: Prepared,
     /// How often a read of a single thing answers that it is not stored yet.
     pub(crate) pending: usize,
 }
@@ -83,6 +86,9 @@ impl State {
         {
             return Deed::Break;
         }
+        if let Some(text) = self.texts.get(&seen.path) {
+            return text.clone();
+        }
         let (path, query) = seen.path.split_once('?').unwrap_or((&seen.path, ""));
         let key = seen.key.as_ref().map(|key| (path.to_owned(), key.clone()));
         if let Some((first_body, answer)) = key.as_ref().and_then(|key| self.keys.get(key)) {
@@ -132,12 +138,22 @@ impl State {
         body: &[u8],
         seen: &Seen,
     ) -> Result<(u16, Value), Value> {
+        if let Some(prepared) = self.admin.take(method, path) {
+            return match prepared {
+                (status, problem) if status >= 400 => Err(problem),
+                prepared => Ok(prepared),
+            };
+        }
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match (method, parts.as_slice()) {
             ("POST", ["applications"]) => {
                 let new: Value = serde_json::from_slice(body).unwrap();
                 let token = self.create_app(new["name"].as_str().unwrap(), 0);
                 Ok((202, json!({"token": token})))
+            }
+            ("GET", ["livez"]) => Ok((200, json!({}))),
+            ("GET", ["openapi.json"]) => {
+                Ok((200, json!({"info": {"version": env!("CARGO_PKG_VERSION")}})))
             }
             ("GET", ["admin", "lag"]) => Ok((200, self.lag())),
             ("GET", ["admin", "applications"]) => {

@@ -1,5 +1,6 @@
 //! A server that does as it is told: enough of the API, and every way to fail.
 
+pub(crate) mod admin;
 mod api;
 
 use std::convert::Infallible;
@@ -40,6 +41,7 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) key: Option<String>,
     pub(crate) header: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 /// A running server; it stops with the test.
@@ -151,6 +153,7 @@ async fn answer(
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
     };
     pass_gate(&shared, &seen).await;
     let deed = shared.state.lock().unwrap().handle(&seen, &body);

@@ -1,0 +1,64 @@
+//! Whether the process lives, and whether it can do its work.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use chat_core::port::Ports;
+use chat_wire::admin::{Check, Readiness};
+use http::StatusCode;
+use tokio::time::{Instant, timeout};
+
+use crate::http::admin::Admin;
+use crate::http::serve::json;
+
+/// How long a dependency may take to answer a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) async fn alive() -> &'static str {
+    "alive\n"
+}
+
+pub(super) async fn ready(State(admin): State<Admin>) -> Response {
+    let readiness = readiness(admin.backend.ports()).await;
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json(status, &readiness)
+}
+
+/// Asks every dependency, all at once.
+pub(crate) async fn readiness(ports: &Ports) -> Readiness {
+    let (store, log, counters, search) = tokio::join!(
+        check("store", ports.store.check()),
+        check("log", ports.log.check()),
+        check("counters", ports.counters.check()),
+        check("search", ports.search.check()),
+    );
+    let checks = vec![store, log, counters, search];
+    // Without the index everything but search is served.
+    let ready = checks
+        .iter()
+        .all(|check| check.ok || check.name == "search");
+    Readiness { ready, checks }
+}
+
+async fn check<E: std::fmt::Display>(
+    name: &str,
+    answer: impl Future<Output = Result<(), E>>,
+) -> Check {
+    let started = Instant::now();
+    let detail = match timeout(CHECK_TIMEOUT, answer).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())),
+    };
+    Check {
+        name: name.to_owned(),
+        ok: detail.is_none(),
+        elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        detail,
+    }
+}
