@@ -5,5 +5,6 @@
 
 mod contract;
 mod errors;
+mod examine;
 mod namespace;
 mod ports;

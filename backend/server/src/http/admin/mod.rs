@@ -2,6 +2,7 @@
 
 mod applications;
 mod authorize;
+mod doctor;
 mod health;
 mod lag;
 mod metrics;
@@ -43,6 +44,7 @@ pub fn guarded_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
         ("/metrics", get(metrics::page)),
         ("/admin/applications", get(applications::list)),
         ("/admin/lag", get(lag::show)),
+        ("/admin/doctor", get(doctor::show)),
     ]
 }
 
