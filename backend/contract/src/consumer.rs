@@ -7,7 +7,7 @@ use std::time::Instant;
 use chat_core::port::Ports;
 use chat_core::port::log::{Consumer, Group, Log, PartitionId, PollLimits, Polled, Record, Topic};
 
-use crate::fixture::{DEADLINE, Fixture, soon, stays_pending};
+use crate::fixture::{DEADLINE, Fixture, QUIET, soon, stays_pending};
 use crate::sample::{PLENTY, record};
 
 /// A consumer is given partitions first, and records only of those that were sought.
@@ -121,6 +121,31 @@ pub async fn a_poll_keeps_its_limits(fixture: &impl Fixture) {
         read += records.len();
     }
     assert_eq!(read, 20);
+    consumer.leave().await;
+}
+
+/// What waits comes in batches: a consumer with a backlog is not handed one record at a time.
+pub async fn a_backlog_comes_in_batches(fixture: &impl Fixture) {
+    const RECORDS: usize = 1_000;
+    const POLLS_MAX: usize = 100;
+    let ports = fixture.open().await;
+    let appends: Vec<_> = (0..RECORDS)
+        .map(|nth| {
+            let ports = ports.clone();
+            let record = record("k", &nth.to_string());
+            tokio::spawn(async move { ports.log.append(Topic::Messages, record).await })
+        })
+        .collect();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    let mut consumer = reader(&ports, Group::MessagesStore).await;
+    let (mut read, mut polls) = (0, 0);
+    while read < RECORDS {
+        read += records(&mut *consumer, PLENTY).await.len();
+        polls += 1;
+    }
+    assert!(polls <= POLLS_MAX, "{polls} polls for {RECORDS} records");
     consumer.leave().await;
 }
 
@@ -243,6 +268,39 @@ pub async fn committing_moves_nobody(fixture: &impl Fixture) {
     let mut consumer = reader(&ports, Group::MessagesStore).await;
     assert_eq!(values(&mut *consumer, 1).await, ["1"]);
     consumer.leave().await;
+}
+
+/// A group's members are those that joined and have not left, each group's its own.
+pub async fn members_are_counted(fixture: &impl Fixture) {
+    let ports = fixture.open().await;
+    let (store, index) = (Group::MessagesStore, Group::MessagesIndex);
+    for group in Group::ALL {
+        assert_eq!(ports.log.members(group).await.unwrap(), 0, "{group:?}");
+    }
+    let mut first = Held::join(&ports).await;
+    soon("there is one", async {
+        while ports.log.members(store).await.unwrap() != 1 {
+            first.step().await;
+        }
+    })
+    .await;
+    assert_eq!(ports.log.members(index).await.unwrap(), 0);
+    let mut second = Held::join(&ports).await;
+    soon("there are two", async {
+        while ports.log.members(store).await.unwrap() != 2 {
+            first.step().await;
+            second.step().await;
+        }
+    })
+    .await;
+    first.consumer.leave().await;
+    second.consumer.leave().await;
+    soon("nobody is left", async {
+        while ports.log.members(store).await.unwrap() != 0 {
+            tokio::time::sleep(QUIET).await;
+        }
+    })
+    .await;
 }
 
 /// Polls until all partitions of the topic are this consumer's.

@@ -28,6 +28,7 @@ macro_rules! contract_tests {
             topics_are_apart
             a_key_has_one_partition
             the_range_is_what_there_is
+            ranges_are_told_at_once
             reading_goes_on_from_any_offset
             records_survive_a_restart
             offsets_go_on_after_a_restart
@@ -42,12 +43,14 @@ macro_rules! contract_tests {
             a_consumer_reads_on
             a_consumer_seeks_again
             a_poll_keeps_its_limits
+            a_backlog_comes_in_batches
             a_poll_waits_for_news
             an_append_ends_a_wait
             groups_read_apart
             a_partition_has_one_reader
             leaving_hands_over
             committing_moves_nobody
+            members_are_counted
         );
     };
     ($fixture:ty, store) => {
@@ -57,6 +60,7 @@ macro_rules! contract_tests {
             a_call_that_is_dropped_harms_nothing
             the_position_moves_with_the_rows
             positions_are_apart
+            positions_are_told_at_once
             a_free_transaction_moves_no_position
             a_partition_has_one_transaction
             rows_that_were_read_stay_locked
@@ -85,6 +89,7 @@ macro_rules! contract_tests {
             numbers_with_a_row_are_told
             chats_with_holes_are_told
             old_keys_are_forgotten
+            totals_add_up_the_counts
         );
     };
     ($fixture:ty, counters) => {

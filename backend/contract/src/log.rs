@@ -198,6 +198,27 @@ pub async fn the_range_is_what_there_is(fixture: &impl Fixture) {
     assert_eq!(log.range(at.partition).await.unwrap(), (start, end + 1));
 }
 
+/// The ranges of a topic are those of its partitions, whether they hold anything or not.
+pub async fn ranges_are_told_at_once(fixture: &impl Fixture) {
+    let log = fixture.open().await.log;
+    for nth in 0..20 {
+        let sent = record(&format!("key {nth}"), "v");
+        log.append(Topic::Messages, sent).await.unwrap();
+    }
+    for topic in Topic::ALL {
+        let ranges = log.ranges(topic).await.unwrap();
+        let count = log.partitions(topic).await.unwrap();
+        assert_eq!(ranges.len(), count as usize);
+        for (index, range) in (0..).zip(ranges) {
+            let partition = PartitionId { topic, index };
+            assert_eq!(range, log.range(partition).await.unwrap(), "{partition:?}");
+        }
+    }
+    let ranges = log.ranges(Topic::Messages).await.unwrap();
+    let records: u64 = ranges.iter().map(|(start, end)| end - start).sum();
+    assert_eq!(records, 20);
+}
+
 /// Reading gives the records from an offset on, within the limits, and nothing at the end.
 pub async fn reading_goes_on_from_any_offset(fixture: &impl Fixture) {
     let log = fixture.open().await.log;

@@ -1,6 +1,6 @@
 //! The promises of the store about pages: rows in order, from a cursor, up to a limit.
 
-use chat_core::port::store::{Span, State, Writes};
+use chat_core::port::store::{ApplicationRow, ChatRow, Presence, Span, State, Totals, Writes};
 
 use crate::fixture::Fixture;
 use crate::sample::{application_row, chat, chat_row, key, key_row, message_row, time, token};
@@ -152,6 +152,35 @@ pub async fn chats_with_holes_are_told(fixture: &impl Fixture) {
     };
     put(&*store, settled).await;
     assert_eq!(told(None, 10).await.len(), 2);
+}
+
+/// The totals add up the counts of all applications and chats; a stub is no application.
+pub async fn totals_add_up_the_counts(fixture: &impl Fixture) {
+    let store = fixture.open().await.store;
+    assert_eq!(store.totals().await.unwrap(), Totals::default());
+    let stub = ApplicationRow {
+        presence: Presence::Stub,
+        ..application_row(3)
+    };
+    let large = ChatRow {
+        messages_count: u32::MAX,
+        ..chat_row(chat(2, 1))
+    };
+    put(
+        &*store,
+        Writes {
+            insert_applications: vec![application_row(1), application_row(2), stub],
+            insert_chats: vec![chat_row(chat(1, 1)), large],
+            ..Writes::default()
+        },
+    )
+    .await;
+    let totals = Totals {
+        applications: 2,
+        chats: 9,
+        messages: u64::from(u32::MAX) + 5,
+    };
+    assert_eq!(store.totals().await.unwrap(), totals);
 }
 
 /// Keys that are older than a time are forgotten, and how many is told.

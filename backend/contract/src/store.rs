@@ -140,6 +140,22 @@ pub async fn positions_are_apart(fixture: &impl Fixture) {
     assert_eq!(none, Position::START);
 }
 
+/// The positions of a group come in one answer: those that it has, and nobody else's.
+pub async fn positions_are_told_at_once(fixture: &impl Fixture) {
+    let store = fixture.open().await.store;
+    let group = Group::MessagesStore;
+    assert_eq!(store.positions(group).await.unwrap(), []);
+    let at_index = |index| PartitionId { index, ..PLACE };
+    for index in [11, 0, 2] {
+        let tx = store.begin(group, at_index(index)).await.unwrap();
+        tx.commit(at(u64::from(index) + 1)).await.unwrap();
+    }
+    let other = store.begin(Group::MessagesIndex, PLACE).await.unwrap();
+    other.commit(at(99)).await.unwrap();
+    let wanted = [0, 2, 11].map(|index| (at_index(index), at(u64::from(index) + 1)));
+    assert_eq!(store.positions(group).await.unwrap(), wanted);
+}
+
 /// A transaction that owns no position moves none.
 pub async fn a_free_transaction_moves_no_position(fixture: &impl Fixture) {
     let store = fixture.open().await.store;

@@ -60,7 +60,7 @@ impl Backend {
                 Taken::OtherBody => return Err(Error::KeyReused),
                 Taken::OutOfRange => return Err(Error::UnknownChat),
                 Taken::Fenced => return Err(Error::Fenced),
-                Taken::Unknown(missing) => self.recover(missing).await?,
+                Taken::Unknown(missing) => self.recover_for(counter, missing).await?,
                 Taken::AskStore => {
                     if let Some(keyed) = &mut keyed {
                         if let Some(row) = self.stored_key(keyed.key).await? {

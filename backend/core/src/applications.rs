@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::event::{ApplicationCreated, ApplicationRenamed, Event};
 use crate::key::StoredKey;
 use crate::limits;
-use crate::port::counters::{Counter, Opened};
+use crate::port::counters::{Counter, Floor, Opened};
 use crate::port::signals::Subject;
 use crate::port::store::{ApplicationRow, Presence};
 
@@ -63,8 +63,8 @@ impl Backend {
                 Opened::OtherBody => return Err(Error::KeyReused),
                 Opened::AskStore => match &mut keyed {
                     Some(keyed) if !keyed.absent_in_store => {
-                        if let Some(row) = self.stored_key(keyed.key).await? {
-                            return Ok(row.token);
+                        if let Some(token) = self.created_before(keyed.key).await? {
+                            return Ok(token);
                         }
                         keyed.absent_in_store = true;
                     }
@@ -82,6 +82,19 @@ impl Backend {
         self.append(&event, uid, taken_at).await?;
         self.acknowledge(token, key).await;
         Ok(token)
+    }
+
+    /// The application that was created with a key, by what the log and the store know of it.
+    async fn created_before(&self, key: StoredKey) -> Result<Option<AppToken>, Error> {
+        if self.ports().counters.floor() == Floor::Log
+            && let Some((logged, token)) = self.application_in_log(key.hash).await?
+        {
+            return match logged.body_hash == key.body_hash {
+                true => Ok(Some(token)),
+                false => Err(Error::KeyReused),
+            };
+        }
+        Ok(self.stored_key(key).await?.map(|row| row.token))
     }
 
     /// Renames an application; durable when this returns.

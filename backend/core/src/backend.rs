@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::port::Ports;
+use crate::reconcile::Reconciler;
 use crate::recover::Recovery;
 use crate::settle::Settler;
 
@@ -42,6 +43,7 @@ struct Inner {
     settings: Settings,
     recovery: Recovery,
     settler: Settler,
+    reconciler: Reconciler,
 }
 
 impl Backend {
@@ -54,6 +56,7 @@ impl Backend {
                 settings,
                 recovery: Recovery::default(),
                 settler: Settler::default(),
+                reconciler: Reconciler::default(),
             }),
         }
     }
@@ -78,5 +81,11 @@ impl Backend {
     #[must_use]
     pub fn settler(&self) -> &Settler {
         &self.inner.settler
+    }
+
+    /// What reconciliation remembers in this process.
+    #[must_use]
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.inner.reconciler
     }
 }

@@ -1,5 +1,7 @@
 //! Why a request is not done; knows no HTTP.
 
+use chat_wire::time::Timestamp;
+
 use crate::limits::Broken;
 use crate::port::{counters, log, search, store};
 
@@ -41,6 +43,17 @@ pub enum Error {
     /// The log did not acknowledge before the deadline; a retry with the same key gets the same number.
     #[error("the log did not acknowledge in time")]
     NotAcknowledged,
+    /// Another run is at work.
+    #[error("a reconciliation is at work in {owner} since {since}")]
+    Busy {
+        /// Which process runs it.
+        owner: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// There is no such dead letter.
+    #[error("there is no such dead letter")]
+    UnknownLetter,
     /// The last number that fits has been given out.
     #[error("all numbers are used up")]
     Exhausted,

@@ -4,13 +4,16 @@
 //! that are still in the log; who may lose counters therefore reads the log's tail too (rule 16).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chat_wire::ids::AppToken;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::key::{KeyHash, StoredKey};
 use crate::port::counters::{Counter, Floor};
 use crate::port::store::ChatKey;
 use crate::tail::Tails;
@@ -35,6 +38,25 @@ pub(crate) struct Recovery {
     one: tokio::sync::Mutex<()>,
     absent: Mutex<HashMap<Counter, Instant>>,
     tails: Tails,
+    figures: Figures,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    fenced: AtomicU64,
+    recovered: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What became of counters that this process could not believe, since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// Calls that were told to come back, because the counter was being recovered.
+    pub fenced: u64,
+    /// Counters that were put back.
+    pub recovered: u64,
+    /// Recoveries that were given up; the next call begins another.
+    pub failed: u64,
 }
 
 impl Recovery {
@@ -58,6 +80,17 @@ impl Recovery {
 }
 
 impl Backend {
+    /// What became of counters that could not be believed.
+    #[must_use]
+    pub fn recoveries(&self) -> Recoveries {
+        let figures = &self.recovery().figures;
+        Recoveries {
+            fenced: figures.fenced.load(Ordering::Relaxed),
+            recovered: figures.recovered.load(Ordering::Relaxed),
+            failed: figures.failed.load(Ordering::Relaxed),
+        }
+    }
+
     /// Puts a missing counter back.
     ///
     /// # Errors
@@ -84,7 +117,11 @@ impl Backend {
             return Ok(());
         }
         match self.last_in_store(counter).await? {
-            Some(last) => Ok(counters.restore(counter, last, FIRST_GENERATION).await?),
+            Some(last) => {
+                counters.restore(counter, last, FIRST_GENERATION).await?;
+                recovery.figures.recovered.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
             None => {
                 recovery.remember_absent(counter);
                 Err(unknown(counter))
@@ -117,17 +154,20 @@ impl Backend {
             let backend = self.clone();
             tokio::spawn(async move { backend.refill(counter).await });
         }
+        recovery.figures.fenced.fetch_add(1, Ordering::Relaxed);
         Err(Error::Fenced)
     }
 
     /// Waits for whoever was given a number before the counter was fenced, then puts it back.
     async fn refill(&self, counter: Counter) {
+        let figures = &self.recovery().figures;
         let began = Instant::now();
         tokio::time::sleep(self.settings().create_deadline + MARGIN).await;
         let since = Instant::now();
         loop {
             match self.put_back(counter, since).await {
                 Ok((last, generation)) => {
+                    figures.recovered.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(
                         counter = kind(counter),
                         last,
@@ -143,6 +183,7 @@ impl Backend {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Err(error) => {
+                    figures.failed.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(
                         counter = kind(counter),
                         %error,
@@ -152,6 +193,27 @@ impl Backend {
                 }
             }
         }
+    }
+
+    /// Raises a counter that is there and stands below what is stored, at once: whatever it gives out
+    /// meanwhile is taken already, and each of those messages would have to be given another number.
+    pub(crate) async fn raise(&self, counter: Counter, to: u32) -> Result<(), Error> {
+        let counters = &self.ports().counters;
+        let (last, generation) = match counters.floor() {
+            Floor::Store => {
+                let stored = self.last_in_store(counter).await?.unwrap_or(0);
+                (stored, FIRST_GENERATION)
+            }
+            Floor::Log => self.put_back(counter, Instant::now()).await?,
+        };
+        let last = last.max(to);
+        counters.restore(counter, last, generation).await?;
+        tracing::warn!(
+            counter = kind(counter),
+            last,
+            "a counter below its highest number is raised"
+        );
+        Ok(())
     }
 
     async fn put_back(&self, counter: Counter, since: Instant) -> Result<(u32, u32), Error> {
@@ -169,6 +231,30 @@ impl Backend {
         Ok((last, generation))
     }
 
+    /// The application that was created with a key and may not be in the store yet.
+    pub(crate) async fn application_in_log(
+        &self,
+        key: KeyHash,
+    ) -> Result<Option<(StoredKey, AppToken)>, Error> {
+        let tails = &self.recovery().tails;
+        tails.application(self.ports(), key, Instant::now()).await
+    }
+
+    /// Puts back all that a take has found missing. A chat's counter is recovered beside its
+    /// application's: one after the other would keep the chat waiting twice.
+    pub(crate) async fn recover_for(
+        &self,
+        counter: Counter,
+        missing: Counter,
+    ) -> Result<(), Error> {
+        let recovered = self.recover(missing).await;
+        if missing != counter && matches!(recovered, Err(Error::Fenced)) {
+            // Whatever this finds: the application's answer is the one that counts for now.
+            let _ = self.recover(counter).await;
+        }
+        recovered
+    }
+
     async fn last_in_store(&self, counter: Counter) -> Result<Option<u32>, Error> {
         match counter {
             Counter::Chats(token) => self.last_chat_in_store(token).await,
@@ -176,10 +262,7 @@ impl Backend {
         }
     }
 
-    async fn last_chat_in_store(
-        &self,
-        token: chat_wire::ids::AppToken,
-    ) -> Result<Option<u32>, Error> {
+    async fn last_chat_in_store(&self, token: AppToken) -> Result<Option<u32>, Error> {
         let store = &self.ports().store;
         if store.application(token).await?.is_none() {
             return Ok(None);

@@ -22,7 +22,7 @@ use crate::port::store::{ChatKey, MessageKey, MessageRow, Position, State, Write
 /// Chats with gaps that one step looks at.
 const CHATS_A_STEP: u32 = 1_000;
 /// Numbers that one transaction makes void.
-const VOIDS_A_STEP: usize = 10_000;
+pub(crate) const VOIDS_A_STEP: usize = 10_000;
 /// Numbers that one read walks over.
 const NUMBERS_A_READ: u32 = 10_000;
 
@@ -104,7 +104,7 @@ impl Backend {
                     if position.next < end {
                         continue;
                     }
-                    voided += self.void(chat, last).await?;
+                    voided += self.void(chat, last, None).await?;
                     None
                 }
                 _ => Some(self.advance(chat, suspect).await?),
@@ -142,15 +142,21 @@ impl Backend {
         }
     }
 
-    /// Makes every number up to `last` void that has no row.
-    async fn void(&self, chat: ChatKey, last: u32) -> Result<u64, Error> {
+    /// Makes numbers up to `last` void that have no row, as many as one step may; those above `from`,
+    /// or above what is settled. Whoever calls has waited until they will never come.
+    pub(crate) async fn void(
+        &self,
+        chat: ChatKey,
+        last: u32,
+        from: Option<u32>,
+    ) -> Result<u64, Error> {
         let mut tx = self.ports().store.begin_free().await?;
         let Some(mut row) = tx.chats(&[chat]).await?.pop() else {
             // Nothing of this chat was ever stored: there is nothing that a void could be below of.
             return Ok(0);
         };
         let mut missing = Vec::new();
-        let mut reached = row.settled_through;
+        let mut reached = from.unwrap_or(row.settled_through);
         'walk: while reached < last {
             let numbers = tx.numbers_after(chat, reached, NUMBERS_A_READ).await?;
             let end = numbers.len() < NUMBERS_A_READ as usize;
@@ -165,11 +171,11 @@ impl Backend {
                 reached = reached.max(number.min(last));
             }
         }
-        if missing.is_empty() && reached == row.settled_through {
+        if missing.is_empty() && reached <= row.settled_through {
             return Ok(0);
         }
         row.highest = row.highest.max(reached);
-        row.settled_through = reached;
+        row.settled_through = row.settled_through.max(reached);
         let voids = missing.len() as u64;
         let now = Timestamp::now();
         let rows = missing.into_iter().filter_map(MessageNumber::new);

@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chat_wire::ids::AppToken;
 use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::event::Event;
-use crate::key::StoredKey;
+use crate::key::{KeyHash, StoredKey};
 use crate::port::Ports;
 use crate::port::counters::{Counter, Grant};
 use crate::port::log::{Group, PartitionId, PollLimits, Record, Topic};
@@ -47,6 +49,8 @@ struct Tail {
     epoch: u32,
     next: u64,
     counters: HashMap<Counter, Seen>,
+    /// The answers of creates of applications, which are asked for by a key alone.
+    applications: HashMap<KeyHash, (StoredKey, AppToken)>,
 }
 
 impl Tails {
@@ -62,11 +66,7 @@ impl Tails {
         let mut found: Option<Seen> = None;
         for (topic, key) in places(counter) {
             let partition = ports.log.partition_of(topic, &key).await?;
-            let tail = Arc::clone(self.parts.lock().entry(partition).or_default());
-            let mut tail = tail.lock().await;
-            if tail.complete_at.is_none_or(|at| at < since) {
-                tail.read_on(ports, partition).await?;
-            }
+            let tail = self.tail(ports, partition, since).await?;
             if let Some(seen) = tail.counters.get(&counter) {
                 let all = found.get_or_insert_default();
                 all.last = all.last.max(seen.last);
@@ -74,6 +74,41 @@ impl Tails {
             }
         }
         Ok(found)
+    }
+
+    /// Which application was created with this key, as far as the tails tell: which partition it
+    /// stands in is not known without its token. Ask the store afterwards, as with [`Tails::seen`].
+    pub(crate) async fn application(
+        &self,
+        ports: &Ports,
+        key: KeyHash,
+        since: Instant,
+    ) -> Result<Option<(StoredKey, AppToken)>, Error> {
+        let topic = Topic::Applications;
+        for index in 0..ports.log.partitions(topic).await? {
+            let tail = self
+                .tail(ports, PartitionId { topic, index }, since)
+                .await?;
+            if let Some(found) = tail.applications.get(&key) {
+                return Ok(Some(*found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The tail of a partition, with everything that was appended before `since`.
+    async fn tail(
+        &self,
+        ports: &Ports,
+        partition: PartitionId,
+        since: Instant,
+    ) -> Result<OwnedMutexGuard<Tail>, Error> {
+        let tail = Arc::clone(self.parts.lock().entry(partition).or_default());
+        let mut tail = tail.lock_owned().await;
+        if tail.complete_at.is_none_or(|at| at < since) {
+            tail.read_on(ports, partition).await?;
+        }
+        Ok(tail)
     }
 }
 
@@ -94,6 +129,7 @@ impl Tail {
         if self.epoch != epoch || self.next <= applied || self.counters.len() > COUNTERS_MAX {
             // All that was read is in the store by now, or belongs to a log that is gone.
             self.counters.clear();
+            self.applications.clear();
             self.epoch = epoch;
             self.next = applied;
         }
@@ -120,6 +156,8 @@ impl Tail {
         let (counter, first, count, generation, key) = match &event {
             Event::ApplicationCreated(event) => {
                 let counter = Counter::Chats(event.application_token);
+                let answer = |key: StoredKey| (key.hash, (key, event.application_token));
+                self.applications.extend(event.key.map(answer));
                 (counter, 0, 0, event.generation, event.key)
             }
             Event::ChatCreated(event) => {

@@ -205,6 +205,15 @@ impl Log for Events {
         Ok(self.shared.partition(partition)?.range())
     }
 
+    async fn ranges(&self, topic: Topic) -> Result<Vec<(u64, u64)>, Error> {
+        Ok(vec![self.shared.topic(topic).range()])
+    }
+
+    async fn members(&self, group: Group) -> Result<u32, Error> {
+        let members = self.shared.members[group as usize].borrow().len();
+        Ok(u32::try_from(members).unwrap_or(u32::MAX))
+    }
+
     async fn read(
         &self,
         partition: PartitionId,

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::port::search::{Candidate, Document, Error, Indexed, Query, Search};
+use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Search};
+use chat_core::port::store::ChatKey;
 use chat_wire::ids::{AppToken, ChatNumber};
 use parking_lot::{Mutex, RwLock};
 use tantivy::directory::error::OpenReadError;
@@ -140,7 +141,33 @@ impl Index {
 impl Search for Index {
     async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.index(documents)).await
+        blocking(move || inner.index(documents, false)).await
+    }
+
+    async fn repair(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.index(documents, true)).await
+    }
+
+    async fn list(&self, chat: ChatKey, after: u32, limit: usize) -> Result<Vec<Listed>, Error> {
+        let view = self.inner.view();
+        blocking(move || {
+            let mut found = view.list(chat, after).map_err(failure)?;
+            found.sort_unstable_by_key(|listed| listed.number);
+            found.truncate(limit);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn counts(&self, token: AppToken, chats: &[ChatNumber]) -> Result<Vec<u64>, Error> {
+        let (view, chats) = (self.inner.view(), chats.to_vec());
+        blocking(move || {
+            let count = |chat| view.count(&schema::scope_path(token, Some(chat)));
+            let counts: tantivy::Result<Vec<u64>> = chats.into_iter().map(count).collect();
+            counts.map_err(failure)
+        })
+        .await
     }
 
     async fn candidates(&self, query: &Query) -> Result<Vec<Candidate>, Error> {
@@ -192,9 +219,9 @@ impl Inner {
         Ok(())
     }
 
-    fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+    fn index(&self, documents: Vec<Document>, again: bool) -> Result<Vec<Indexed>, Error> {
         self.write(|writer| {
-            let plan = Plan::new(&self.view(), &documents)?;
+            let plan = Plan::new(&self.view(), &documents, again)?;
             for (document, fate) in documents.into_iter().zip(&plan.fates) {
                 let Fate::Add { replaces } = fate else {
                     continue;

@@ -1,6 +1,8 @@
 //! The store port on SQLite: one connection that writes, a few that read.
 
 pub(crate) mod epoch;
+mod operate;
+mod overview;
 mod read;
 mod rows;
 pub(crate) mod transaction;
@@ -12,8 +14,8 @@ use async_trait::async_trait;
 use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
-    ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position, Span, Store,
-    Transaction,
+    ApplicationRow, ChatKey, ChatRow, Error, KeyRow, LetterRow, MessageKey, MessageRow, Note,
+    Position, Span, Store, Tally, Totals, Transaction,
 };
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
@@ -200,12 +202,80 @@ impl Store for Rows {
         read::position(&mut *self.reader().await?, group, partition).await
     }
 
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error> {
+        overview::positions(&mut *self.reader().await?, group).await
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        overview::totals(&mut *self.reader().await?).await
+    }
+
     async fn unsettled_chats(
         &self,
         after: Option<ChatKey>,
         limit: u32,
     ) -> Result<Vec<ChatRow>, Error> {
         read::unsettled_chats(&mut *self.reader().await?, after, limit).await
+    }
+
+    async fn chat_tallies(&self, keys: &[ChatKey]) -> Result<Vec<(ChatRow, Tally)>, Error> {
+        operate::chat_tallies(&mut *self.reader().await?, keys).await
+    }
+
+    async fn application_tallies(
+        &self,
+        tokens: &[AppToken],
+    ) -> Result<Vec<(ApplicationRow, Tally)>, Error> {
+        operate::application_tallies(&mut *self.reader().await?, tokens).await
+    }
+
+    async fn revisions(
+        &self,
+        chat: ChatKey,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<(u32, u64)>, Error> {
+        operate::revisions(&mut *self.reader().await?, chat, after, limit).await
+    }
+
+    async fn changed_chats(
+        &self,
+        minute: u32,
+        after: Option<ChatKey>,
+        limit: u32,
+    ) -> Result<Vec<(u32, ChatKey)>, Error> {
+        operate::changed_chats(&mut *self.reader().await?, minute, after, limit).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error> {
+        operate::note(&mut *self.reader().await?, name).await
+    }
+
+    async fn put_note(&self, name: &str, version: u64, text: &str) -> Result<bool, Error> {
+        operate::put_note(&mut *self.writer().await?, name, version, text).await
+    }
+
+    async fn letters(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        from: u64,
+        through: u64,
+    ) -> Result<Vec<LetterRow>, Error> {
+        operate::letters(&mut *self.reader().await?, partition, epoch, from, through).await
+    }
+
+    async fn decide(&self, letters: &[LetterRow], stale: Timestamp) -> Result<(), Error> {
+        operate::decide(&mut *self.writer().await?, letters, stale).await
+    }
+
+    async fn letters_decided(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        from: u64,
+    ) -> Result<u64, Error> {
+        operate::letters_decided(&mut *self.reader().await?, partition, epoch, from).await
     }
 
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, Error> {

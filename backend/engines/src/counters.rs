@@ -14,6 +14,7 @@ use chat_core::port::counters::{
 };
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::AppToken;
+use futures_util::{StreamExt, TryStreamExt};
 use redis::{Client, RedisError};
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ use self::scripts::Script;
 use crate::config::Config;
 
 const SETTING: &str = "REDIS_URL";
+/// Questions about counters that are on their way together.
+const ASKED_AT_ONCE: usize = 128;
 
 /// The numbers of one database of Redis.
 pub(crate) struct Numbers {
@@ -108,9 +111,14 @@ impl Numbers {
 
     async fn open_key(&self, token: AppToken, keyed: &Keyed) -> Result<Opened, Error> {
         let name = self.application_key(keyed.key);
+        let link = self.links.link().await?;
+        let recent = match self.links.is_recent(&link).await {
+            Ok(recent) => recent,
+            Err(error) => return Err(self.failed(&link, &error)),
+        };
         let answer = self
-            .run(Script::OpenKey, &[&name], |link| {
-                let ask = link.recent && !keyed.absent_in_store;
+            .run(Script::OpenKey, &[&name], |_| {
+                let ask = recent && !keyed.absent_in_store;
                 vec![
                     format!("{:?}", keyed.key.body_hash),
                     keyed.uid.simple().to_string(),
@@ -256,6 +264,15 @@ impl Counters for Numbers {
             "known" => answer.number(1).map(Some),
             _ => Ok(None),
         }
+    }
+
+    async fn last_of(&self, counters: &[Counter]) -> Result<Vec<Option<u32>>, Error> {
+        // One connection carries many questions at once.
+        futures_util::stream::iter(counters.to_vec())
+            .map(|counter| self.last(counter))
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     async fn restore(&self, counter: Counter, last: u32, generation: u32) -> Result<(), Error> {

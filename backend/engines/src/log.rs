@@ -116,6 +116,15 @@ impl Log for Events {
         self.reader.range(partition).await
     }
 
+    async fn ranges(&self, topic: Topic) -> Result<Vec<(u64, u64)>, Error> {
+        let count = self.partitions[topic as usize];
+        self.reader.ranges(topic, count).await
+    }
+
+    async fn members(&self, group: Group) -> Result<u32, Error> {
+        self.reader.members(group).await
+    }
+
     async fn read(
         &self,
         partition: PartitionId,

@@ -5,8 +5,12 @@ mod examine;
 mod http;
 mod schema;
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use async_trait::async_trait;
-use chat_core::port::search::{Candidate, Document, Error, Indexed, Query, Rank, Search};
+use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Rank, Search};
 use chat_core::port::store::{ChatKey, MessageKey};
 use chat_core::text;
 use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
@@ -16,31 +20,65 @@ use elasticsearch::http::Method;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use self::bulk::Requests;
+use self::bulk::{Replaces, Requests};
 use self::http::Http;
 use crate::config::Config;
 
 /// Hits of one request: the engine's own limit (`index.max_result_window`).
 const PAGE: usize = 10_000;
+/// Bytes of bodies of one batch. A refresh makes a segment of its own of each, and small ones are merged
+/// again and again.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Chats that one request counts: far below the engine's limit of terms and of buckets (65,536).
+const CHATS_A_REQUEST: usize = 1_000;
 /// Requests of one batch that are under way at once: we write the grams of one while the engine
 /// indexes another. Versions decide, so their order does not matter.
 const UNDER_WAY: usize = 2;
+
+/// How long a start waits for the index, which it can do without.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The index of one cluster.
 pub(crate) struct Index {
     http: Http,
     alias: String,
+    /// Whether the index was found to be ours.
+    checked: AtomicBool,
 }
 
 impl Index {
-    /// Reaches the cluster and checks the index.
+    /// Reaches the cluster and checks the index. Where it does not answer the check is left to the
+    /// first use: everything but search is served without the index.
     pub(crate) async fn connect(config: &Config) -> Result<Self, crate::error::Error> {
-        let http = Http::new(config)?;
-        schema::check(&http, config).await?;
-        Ok(Self {
-            http,
+        let index = Self {
+            http: Http::new(config)?,
             alias: schema::alias(config),
-        })
+            checked: AtomicBool::new(false),
+        };
+        let check = schema::check(&index.http, &index.alias);
+        match tokio::time::timeout(START_TIMEOUT, check).await {
+            Ok(Ok(())) => index.checked.store(true, Ordering::Relaxed),
+            Ok(Err(error)) if !error.retryable() => return Err(error),
+            Ok(Err(error)) => tracing::warn!("there is no search for now: {error}"),
+            Err(_) => tracing::warn!(
+                "there is no search for now: ELASTICSEARCH_URL: no answer within {} s",
+                START_TIMEOUT.as_secs()
+            ),
+        }
+        Ok(index)
+    }
+
+    /// The way to the index, which is ours.
+    async fn http(&self) -> Result<&Http, Error> {
+        if !self.checked.load(Ordering::Relaxed) {
+            let checked = schema::check(&self.http, &self.alias).await;
+            checked.map_err(|error| match error.retryable() {
+                true => Error::Unavailable(error.to_string()),
+                false => Error::Unusable(error.to_string()),
+            })?;
+            self.checked.store(true, Ordering::Relaxed);
+        }
+        Ok(&self.http)
     }
 
     /// Makes template, index and alias.
@@ -66,17 +104,7 @@ impl Index {
             request["search_after"] = place(query.sort, after);
         }
         // A shard that does not answer would be a hole in the page.
-        let path = format!(
-            "/{}/_search?routing={}&allow_partial_search_results=false",
-            self.alias,
-            query.token.reveal()
-        );
-        let answer = self
-            .http
-            .send(Method::Post, &path, Some(&request))
-            .await?
-            .well()?;
-        whole(&answer)?;
+        let answer = self.search(query.token, &request).await?;
         let hits = answer["hits"]["hits"]
             .as_array()
             .map(Vec::as_slice)
@@ -87,25 +115,120 @@ impl Index {
     }
 }
 
-#[async_trait]
-impl Search for Index {
-    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+impl Index {
+    async fn write(
+        &self,
+        documents: Vec<Document>,
+        replaces: Replaces,
+    ) -> Result<Vec<Indexed>, Error> {
         if documents.is_empty() {
             return Ok(Vec::new());
         }
+        let http = self.http().await?;
         // Without the flag, writing to an alias that is gone would make an index of its name.
         let path = format!("/{}/_bulk?require_alias=true", self.alias);
         let send = async |(lines, count): (Vec<u8>, usize)| {
-            let answer = self.http.lines(&path, lines).await?.well()?;
+            let answer = http.lines(&path, lines).await?.well()?;
             bulk::verdicts(&answer, count)
         };
-        let requests = futures_util::stream::iter(Requests::new(&documents)).map(send);
+        let requests = futures_util::stream::iter(Requests::new(&documents, replaces)).map(send);
         let indexed: Vec<Vec<Indexed>> = requests.buffered(UNDER_WAY).try_collect().await?;
         // One refresh for all of it; waiting for the next regular one would cost up to its interval.
         let path = format!("/{}/_refresh", self.alias);
-        let answer = self.http.send(Method::Post, &path, None).await?.well()?;
+        let answer = http.send(Method::Post, &path, None).await?.well()?;
         whole(&answer)?;
         Ok(indexed.into_iter().flatten().collect())
+    }
+
+    /// Sends a search to the shard of an application; every shard that it asks must answer.
+    async fn search(&self, token: AppToken, request: &Value) -> Result<Value, Error> {
+        let path = format!(
+            "/{}/_search?routing={}&allow_partial_search_results=false",
+            self.alias,
+            token.reveal()
+        );
+        let answer = self
+            .http()
+            .await?
+            .send(Method::Post, &path, Some(request))
+            .await?;
+        let answer = answer.well()?;
+        whole(&answer)?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Search for Index {
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES
+    }
+
+    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+        self.write(documents, Replaces::Older).await
+    }
+
+    async fn repair(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+        self.write(documents, Replaces::OlderOrSame).await
+    }
+
+    async fn list(&self, chat: ChatKey, after: u32, limit: usize) -> Result<Vec<Listed>, Error> {
+        let filter = [
+            scope(chat.token, Some(chat.chat)),
+            json!({ "term": { "deleted": false } }),
+        ];
+        let mut found: Vec<Listed> = Vec::new();
+        while found.len() < limit {
+            let size = (limit - found.len()).min(PAGE);
+            let behind = found.last().map_or(after, |last| last.number.get());
+            let request = json!({
+                "size": size,
+                "_source": false,
+                "version": true,
+                "track_total_hits": false,
+                "query": { "bool": { "filter": filter } },
+                "sort": [{ "number": "asc" }],
+                "search_after": [behind],
+            });
+            let answer = self.search(chat.token, &request).await?;
+            let hits = answer["hits"]["hits"].as_array();
+            let hits = hits.map(Vec::as_slice).unwrap_or_default();
+            for hit in hits {
+                found.push(listed(hit)?);
+            }
+            if hits.len() < size {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn counts(&self, token: AppToken, chats: &[ChatNumber]) -> Result<Vec<u64>, Error> {
+        let mut counted: HashMap<u64, u64> = HashMap::with_capacity(chats.len());
+        for chats in chats.chunks(CHATS_A_REQUEST) {
+            let name = token.reveal();
+            let scopes: Vec<String> = chats.iter().map(|chat| format!("{name}|{chat}")).collect();
+            let request = json!({
+                "size": 0,
+                "track_total_hits": false,
+                "query": { "bool": { "filter": [
+                    { "terms": { "scope": scopes } },
+                    { "term": { "deleted": false } },
+                ] } },
+                // As many buckets as there can be chats, so that no shard leaves one out.
+                "aggs": { "chats": { "terms": { "field": "chat", "size": chats.len() } } },
+            });
+            let answer = self.search(token, &request).await?;
+            let buckets = answer["aggregations"]["chats"]["buckets"].as_array();
+            for bucket in buckets.map(Vec::as_slice).unwrap_or_default() {
+                let pair = bucket["key"].as_u64().zip(bucket["doc_count"].as_u64());
+                let (chat, count) =
+                    pair.ok_or_else(|| Error::Unusable("a count is of no chat".into()))?;
+                counted.insert(chat, count);
+            }
+        }
+        let of = |chat: &ChatNumber| counted.get(&u64::from(chat.get())).copied();
+        Ok(chats.iter().map(|chat| of(chat).unwrap_or(0)).collect())
     }
 
     async fn candidates(&self, query: &Query) -> Result<Vec<Candidate>, Error> {
@@ -128,7 +251,8 @@ impl Search for Index {
         let request = json!({ "query": { "bool": { "filter": filter } } });
         let path = format!("/{}/_count?routing={}", self.alias, token.reveal());
         let answer = self
-            .http
+            .http()
+            .await?
             .send(Method::Post, &path, Some(&request))
             .await?
             .well()?;
@@ -142,7 +266,8 @@ impl Search for Index {
         let path = format!("/{}/_count", self.alias);
         let request = json!({ "query": { "match_none": {} } });
         let answer = self
-            .http
+            .http()
+            .await?
             .send(Method::Post, &path, Some(&request))
             .await?
             .well()?;
@@ -188,6 +313,15 @@ fn place(sort: Sort, rank: Rank) -> Value {
         Sort::Newest => json!([created_at, chat, rank.number]),
         Sort::Number => json!([chat, rank.number, created_at]),
     }
+}
+
+fn listed(hit: &Value) -> Result<Listed, Error> {
+    let number = hit["sort"][0].as_u64();
+    let number = number.and_then(|number| MessageNumber::new(u32::try_from(number).ok()?));
+    number
+        .zip(hit["_version"].as_u64())
+        .map(|(number, revision)| Listed { number, revision })
+        .ok_or_else(|| Error::Unusable("a document has no number or no version".into()))
 }
 
 fn candidate(query: &Query, sort: &Value) -> Result<Candidate, Error> {

@@ -4,6 +4,8 @@ mod bulk;
 mod examine;
 mod failure;
 mod lease;
+mod operate;
+mod overview;
 mod owners;
 mod read;
 mod rows;
@@ -18,8 +20,8 @@ use async_trait::async_trait;
 use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
-    ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position, Span, Store,
-    Transaction,
+    ApplicationRow, ChatKey, ChatRow, Error, KeyRow, LetterRow, MessageKey, MessageRow, Note,
+    Position, Span, Store, Tally, Totals, Transaction,
 };
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
@@ -171,12 +173,80 @@ impl Store for Rows {
         self.position_of(group, partition).await
     }
 
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error> {
+        reading!(self, on => overview::positions(on, group))
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        reading!(self, on => overview::totals(on))
+    }
+
     async fn unsettled_chats(
         &self,
         after: Option<ChatKey>,
         limit: u32,
     ) -> Result<Vec<ChatRow>, Error> {
         reading!(self, on => read::unsettled_chats(on, after, limit))
+    }
+
+    async fn chat_tallies(&self, keys: &[ChatKey]) -> Result<Vec<(ChatRow, Tally)>, Error> {
+        reading!(self, on => operate::chat_tallies(on, keys))
+    }
+
+    async fn application_tallies(
+        &self,
+        tokens: &[AppToken],
+    ) -> Result<Vec<(ApplicationRow, Tally)>, Error> {
+        reading!(self, on => operate::application_tallies(on, tokens))
+    }
+
+    async fn revisions(
+        &self,
+        chat: ChatKey,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<(u32, u64)>, Error> {
+        reading!(self, on => operate::revisions(on, chat, after, limit))
+    }
+
+    async fn changed_chats(
+        &self,
+        minute: u32,
+        after: Option<ChatKey>,
+        limit: u32,
+    ) -> Result<Vec<(u32, ChatKey)>, Error> {
+        reading!(self, on => operate::changed_chats(on, minute, after, limit))
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error> {
+        reading!(self, on => operate::note(on, name))
+    }
+
+    async fn put_note(&self, name: &str, version: u64, text: &str) -> Result<bool, Error> {
+        reading!(self, on => operate::put_note(on, name, version, text))
+    }
+
+    async fn letters(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        from: u64,
+        through: u64,
+    ) -> Result<Vec<LetterRow>, Error> {
+        reading!(self, on => operate::letters(on, partition, epoch, from, through))
+    }
+
+    async fn decide(&self, letters: &[LetterRow], stale: Timestamp) -> Result<(), Error> {
+        reading!(self, on => operate::decide(on, letters, stale))
+    }
+
+    async fn letters_decided(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        from: u64,
+    ) -> Result<u64, Error> {
+        reading!(self, on => operate::letters_decided(on, partition, epoch, from))
     }
 
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, Error> {

@@ -17,10 +17,12 @@ use crate::http::door::Door;
 use crate::http::guard::Guard;
 use crate::http::{self, Api, serve};
 use crate::open;
+use crate::sampler::Sampler;
+use crate::stats::{Board, Process, Snapshots};
 use crate::telemetry::Metrics;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
-use crate::workers::{run, upkeep};
+use crate::workers::{reconcile, run, upkeep};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -64,6 +66,7 @@ pub struct Running {
     /// Where health, metrics and administration listen.
     pub admin: SocketAddr,
     backend: Backend,
+    board: Arc<Board>,
     stop_listening: CancellationToken,
     stop_working: CancellationToken,
     listeners: JoinSet<()>,
@@ -162,6 +165,7 @@ impl Running {
             create_deadline: config.create_deadline(),
         };
         let backend = Backend::new(ports, settings);
+        backend.reconciler().name(process_name(role));
         let metrics = Arc::new(Metrics::default());
         let api_listener = match api_socket {
             Some(socket) => Some(listen("CHATD_LISTEN", config.listen, socket)?),
@@ -173,6 +177,7 @@ impl Running {
                 .map(|listener| address(listener, config.listen)),
             admin: admin_address,
             backend: backend.clone(),
+            board: Arc::default(),
             stop_listening,
             stop_working: CancellationToken::new(),
             listeners,
@@ -180,9 +185,10 @@ impl Running {
             stop_deadline: config.stop_deadline(),
         };
         running.start_workers(role, &metrics);
+        running.start_schedule(role, config.reconcile_every);
         if let Some(listener) = api_listener {
             let api = Api {
-                backend: backend.clone(),
+                backend,
                 guard: Arc::new(Guard::new(&config)),
                 metrics: Arc::clone(&metrics),
                 stop: running.stop_listening.clone(),
@@ -195,15 +201,7 @@ impl Running {
                 running.stop_deadline,
             ));
         }
-        door.open(admin::router(Admin {
-            backend,
-            metrics,
-            key: config
-                .admin_key
-                .as_deref()
-                .filter(|key| !key.is_empty())
-                .map(Arc::from),
-        }));
+        door.open(admin::router(running.admin_state(&config, role, metrics)));
         let place = match config.engines.given() {
             true => "on the engines".to_owned(),
             false => config.data_dir.display().to_string(),
@@ -221,10 +219,50 @@ impl Running {
         Ok(running)
     }
 
+    /// What parts of the server tell the snapshots.
+    #[must_use]
+    pub const fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
     /// The rules behind the listeners, for whoever runs the server in a process of its own.
     #[must_use]
     pub const fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// Starts the looks at the lag; returns what the admin listener works with.
+    fn admin_state(&mut self, config: &Config, role: Role, metrics: Arc<Metrics>) -> Admin {
+        let ports = self.backend.ports();
+        let sampler = Arc::new(Sampler::new(ports.clone(), config.lag_every()));
+        let looks = Arc::clone(&sampler).run(self.stop_working.clone());
+        self.workers.spawn(looks);
+        let process = Process {
+            mode: match config.engines.given() {
+                true => "engines",
+                false => "embedded",
+            },
+            role: role.name(),
+        };
+        let snapshots = Snapshots::new(
+            process,
+            ports.clone(),
+            Arc::clone(&sampler),
+            Arc::clone(&metrics),
+            Arc::clone(&self.board),
+        );
+        Admin {
+            backend: self.backend.clone(),
+            metrics,
+            sampler,
+            snapshots: Arc::new(snapshots),
+            stop: self.stop_listening.clone(),
+            key: config
+                .admin_key
+                .as_deref()
+                .filter(|key| !key.is_empty())
+                .map(Arc::from),
+        }
     }
 
     fn start_workers(&mut self, role: Role, metrics: &Arc<Metrics>) {
@@ -261,13 +299,27 @@ impl Running {
         ));
     }
 
+    /// Whoever applies messages also reconciles, so that a system of several processes does it as
+    /// often as one.
+    fn start_schedule(&mut self, role: Role, every: Duration) {
+        if every.is_zero() || !role.groups().contains(&Group::MessagesStore) {
+            return;
+        }
+        let stop = self.stop_working.clone();
+        self.workers
+            .spawn(reconcile::run(self.backend.clone(), every, stop));
+    }
+
     /// Ends in order: no new requests, the ones at work answered, the batches at work committed, the files closed.
     pub async fn stop(mut self) {
         tracing::info!("chatd is stopping");
         self.stop_listening.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.stop_working.cancel();
-        let workers = async { while self.workers.join_next().await.is_some() {} };
+        let workers = async {
+            self.backend.reconciler().close().await;
+            while self.workers.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(self.stop_deadline, workers)
             .await
             .is_err()
@@ -279,6 +331,19 @@ impl Running {
         self.backend.ports().life.close().await;
         tracing::info!("chatd has stopped");
     }
+}
+
+/// How others know this process: host, process id, role.
+fn process_name(role: Role) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let host = match host.trim() {
+        "" => "a host without a name",
+        host => host,
+    };
+    format!("{host}, process {}, {}", std::process::id(), role.name())
 }
 
 /// Takes an address without listening on it yet.

@@ -119,6 +119,15 @@ pub struct Config {
     #[arg(long, env = "CHATD_START_DEADLINE_S", global = true)]
     pub start_deadline_s: Option<u64>,
 
+    /// Milliseconds between two kept looks at the lag; a status is judged over the last 60 of them
+    #[arg(long, env = "CHATD_LAG_EVERY_MS", default_value_t = 5_000, global = true,
+          value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    pub lag_every_ms: u64,
+    /// Between two reconciliations of what changed: seconds, or 90s, 10m, 1h; 0 for none
+    #[arg(long, env = "CHATD_RECONCILE_EVERY", default_value = "10m", global = true,
+          value_parser = duration)]
+    pub reconcile_every: Duration,
+
     /// What is logged: a level, or directives as in tracing's EnvFilter
     #[arg(long, env = "CHATD_LOG", default_value = "info", global = true)]
     pub log: String,
@@ -157,6 +166,12 @@ impl Config {
         self.start_deadline_s.map(Duration::from_secs)
     }
 
+    /// Between two kept looks at the lag.
+    #[must_use]
+    pub const fn lag_every(&self) -> Duration {
+        Duration::from_millis(self.lag_every_ms)
+    }
+
     fn check(&self) -> Result<(), Error> {
         if !self.admin_listen.ip().is_loopback()
             && self.admin_key.as_deref().is_none_or(str::is_empty)
@@ -165,6 +180,25 @@ impl Config {
         }
         self.engines.check()
     }
+}
+
+/// Reads seconds, or a number with `s`, `m` or `h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "h" => 3_600,
+        "m" => 60,
+        _ => 1,
+    };
+    let number: u32 = number
+        .trim()
+        .parse()
+        .map_err(|_| "write seconds, or a number with s, m or h, such as 10m".to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
 /// `$XDG_DATA_HOME/chatd`, `~/.local/share/chatd`, or `chatd-data` here where there is no home.
@@ -284,6 +318,23 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        let seconds = |text| duration(text).map(|duration| duration.as_secs());
+        for (text, expected) in [
+            ("0", 0),
+            ("90", 90),
+            ("90s", 90),
+            ("10m", 600),
+            ("1h", 3_600),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for wrong in ["", "m", "1d", "-1", "1.5m"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

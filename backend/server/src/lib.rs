@@ -4,5 +4,8 @@ pub mod boot;
 pub mod config;
 pub mod http;
 mod open;
+pub mod sampler;
+pub mod stats;
 pub mod telemetry;
+pub mod traffic;
 pub mod workers;

@@ -1,17 +1,27 @@
 //! Telemetry: log lines and Prometheus metrics.
 
+pub mod asked;
+
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::SystemTime;
 
+use chat_core::port::log::Group;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
+use self::asked::Asked;
 use crate::config::{Config, LogFormat};
+use crate::traffic::Traffic;
+
+/// What the name of every metric of ours begins with.
+const PREFIX: &str = "chatd";
 
 /// Why log lines cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -59,17 +69,6 @@ pub struct Route {
     pub status: u16,
 }
 
-/// A consumer group and a partition of its topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct GroupPartition {
-    /// Name of the group.
-    pub group: &'static str,
-    /// Name of the topic.
-    pub topic: &'static str,
-    /// Within the topic.
-    pub partition: u32,
-}
-
 /// A consumer group and what became of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct GroupOutcome {
@@ -86,6 +85,8 @@ pub struct GroupName {
     pub group: &'static str,
 }
 
+/// A gauge of seconds.
+type Seconds = Gauge<f64, AtomicU64>;
 type Latency = Family<Route, Histogram, fn() -> Histogram>;
 type Sizes = Family<GroupName, Histogram, fn() -> Histogram>;
 
@@ -109,15 +110,16 @@ pub struct Metrics {
     pub batch_seconds: Sizes,
     /// Tries of a worker that failed and are repeated.
     pub retries: Family<GroupName, Counter>,
-    /// Records between the end of the log and the group's position, asked at each scrape.
-    pub lag: Family<GroupPartition, Gauge<i64, AtomicI64>>,
+    /// Records that became dead letters.
+    pub dead_letters: Family<GroupName, Counter>,
     /// Numbers that became void.
     pub voids: Counter<u64, AtomicU64>,
+    /// The last seconds of the API, for snapshots.
+    pub traffic: Traffic,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("chatd");
         let metrics = Self {
             requests: Family::default(),
             latency: Family::new_with_constructor(latency_buckets),
@@ -127,63 +129,27 @@ impl Default for Metrics {
             batch_records: Family::new_with_constructor(size_buckets),
             batch_seconds: Family::new_with_constructor(latency_buckets),
             retries: Family::default(),
-            lag: Family::default(),
+            dead_letters: Family::default(),
             voids: Counter::default(),
+            traffic: Traffic::default(),
             registry: Registry::default(),
         };
-        let r = &mut registry;
-        r.register(
-            "http_requests",
-            "Answers by route, method and status",
-            metrics.requests.clone(),
-        );
-        r.register_with_unit(
-            "http_request_duration",
-            "Time to an answer by route, method and status",
+        let mut registry = Registry::default();
+        // The name that every Prometheus client gives it, whatever the program.
+        registry.register_with_unit(
+            "process_start_time",
+            "When the process started, since 1970",
             Unit::Seconds,
-            metrics.latency.clone(),
+            ConstGauge::new(since_1970()),
         );
-        r.register(
-            "http_requests_in_flight",
-            "Requests at work",
-            metrics.in_flight.clone(),
+        let ours = registry.sub_registry_with_prefix(PREFIX);
+        ours.register(
+            "build",
+            "What is running",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        r.register(
-            "http_requests_shed",
-            "Requests refused before any work",
-            metrics.shed.clone(),
-        );
-        r.register(
-            "events_applied",
-            "Events by group and outcome",
-            metrics.applied.clone(),
-        );
-        r.register(
-            "batch_records",
-            "Records in a worker's batch",
-            metrics.batch_records.clone(),
-        );
-        r.register_with_unit(
-            "batch_duration",
-            "Time to apply a worker's batch",
-            Unit::Seconds,
-            metrics.batch_seconds.clone(),
-        );
-        r.register(
-            "worker_retries",
-            "Failed tries of a worker",
-            metrics.retries.clone(),
-        );
-        r.register(
-            "log_lag_records",
-            "End offset minus position, by group and partition",
-            metrics.lag.clone(),
-        );
-        r.register(
-            "numbers_voided",
-            "Numbers that were never acknowledged",
-            metrics.voids.clone(),
-        );
+        metrics.register_requests(ours);
+        metrics.register_work(ours);
         Self {
             registry,
             ..metrics
@@ -192,11 +158,80 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text that Prometheus scrapes.
+    fn register_requests(&self, r: &mut Registry) {
+        r.register(
+            "http_requests",
+            "Answers by route, method and status",
+            self.requests.clone(),
+        );
+        r.register_with_unit(
+            "http_request_duration",
+            "Time to an answer by route, method and status",
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        r.register(
+            "http_requests_in_flight",
+            "Requests at work",
+            self.in_flight.clone(),
+        );
+        r.register(
+            "http_requests_shed",
+            "Requests refused before any work",
+            self.shed.clone(),
+        );
+    }
+
+    fn register_work(&self, r: &mut Registry) {
+        // There from the start: a counter that appears with its first count has no rate then.
+        for group in Group::ALL {
+            let label = GroupName {
+                group: group.name(),
+            };
+            drop(self.retries.get_or_create(&label));
+            drop(self.dead_letters.get_or_create(&label));
+        }
+        r.register(
+            "events_applied",
+            "Events by group and outcome",
+            self.applied.clone(),
+        );
+        r.register(
+            "batch_records",
+            "Records in a worker's batch",
+            self.batch_records.clone(),
+        );
+        r.register_with_unit(
+            "batch_duration",
+            "Time to apply a worker's batch",
+            Unit::Seconds,
+            self.batch_seconds.clone(),
+        );
+        r.register(
+            "worker_retries",
+            "Failed tries of a worker",
+            self.retries.clone(),
+        );
+        r.register(
+            "dead_letters",
+            "Records that became dead letters, by the group that gave them up",
+            self.dead_letters.clone(),
+        );
+        r.register(
+            "numbers_voided",
+            "Numbers that were never acknowledged",
+            self.voids.clone(),
+        );
+    }
+
+    /// The text that Prometheus scrapes: what was counted, and what was asked for it.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, asked: &Asked<'_>) -> String {
         let mut page = String::new();
-        if text::encode(&mut page, &self.registry).is_err() {
+        let encoded = text::encode_registry(&mut page, &self.registry)
+            .and_then(|()| text::encode_registry(&mut page, &asked.registry()))
+            .and_then(|()| text::encode_eof(&mut page));
+        if encoded.is_err() {
             // Writing into a String does not fail; a metric that cannot be encoded is a defect that
             // should be seen in the page and not take the server down.
             let _ = writeln!(page, "# the metrics could not be encoded");
@@ -212,6 +247,11 @@ impl Metrics {
                 .inc_by(events);
         }
     }
+}
+
+fn since_1970() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn latency_buckets() -> Histogram {

@@ -62,6 +62,19 @@ impl Timestamp {
         self.0
     }
 
+    /// Whole minutes since 1970; zero before.
+    #[must_use]
+    pub fn unix_minute(self) -> u32 {
+        u32::try_from(self.0.max(0) / 60_000_000).unwrap_or(u32::MAX)
+    }
+
+    /// So much earlier; the beginning of the range where that is before it.
+    #[must_use]
+    pub fn minus(self, span: std::time::Duration) -> Self {
+        let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros).max(Self::MIN_MICROS))
+    }
+
     /// Milliseconds since `earlier`; zero where the clock went back.
     #[must_use]
     pub fn millis_since(self, earlier: Self) -> u64 {

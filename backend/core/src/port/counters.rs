@@ -172,6 +172,15 @@ pub trait Counters: Send + Sync {
     /// The last number given out; `None` where that is not known.
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error>;
 
+    /// As [`Counters::last`] for many, in the order asked for.
+    async fn last_of(&self, counters: &[Counter]) -> Result<Vec<Option<u32>>, Error> {
+        let mut found = Vec::with_capacity(counters.len());
+        for counter in counters {
+            found.push(self.last(*counter).await?);
+        }
+        Ok(found)
+    }
+
     /// Puts a counter where recovery found it: never lower than it stands.
     async fn restore(&self, counter: Counter, last: u32, generation: u32) -> Result<(), Error>;
 

@@ -264,6 +264,14 @@ pub trait Log: Send + Sync {
     /// First offset that exists, and the offset that the next record will get.
     async fn range(&self, partition: PartitionId) -> Result<(u64, u64), Error>;
 
+    /// [`Log::range`] of every partition of a topic, in order, asked of the engine now. The cost
+    /// grows neither with the records nor, in round trips, with the partitions.
+    async fn ranges(&self, topic: Topic) -> Result<Vec<(u64, u64)>, Error>;
+
+    /// How many members a group has, in whichever process: whoever joined and has neither left nor
+    /// been silent for so long that the log gave it up.
+    async fn members(&self, group: Group) -> Result<u32, Error>;
+
     /// Records from an offset on, outside any group; empty at the end.
     async fn read(
         &self,

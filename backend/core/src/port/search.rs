@@ -1,11 +1,11 @@
 //! The search index: a projection of rows, which may be rebuilt from them at any time.
 
 use async_trait::async_trait;
-use chat_wire::ids::{AppToken, ChatNumber};
+use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::search::Sort;
 use chat_wire::time::Timestamp;
 
-use crate::port::store::MessageKey;
+use crate::port::store::{ChatKey, MessageKey};
 
 /// Why the index did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -90,11 +90,37 @@ pub struct Candidate {
     pub rank: Rank,
 }
 
+/// A document that is there and no tombstone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Within the chat.
+    pub number: MessageNumber,
+    /// Under which it is there.
+    pub revision: u64,
+}
+
 /// The index.
 #[async_trait]
 pub trait Search: Send + Sync {
+    /// Bytes of bodies that are best indexed at once: each call ends with making all of it searchable,
+    /// which costs some engines as much as the documents do.
+    fn batch_bytes(&self) -> usize {
+        1024 * 1024
+    }
+
     /// Indexes; returns when all of it is durable and searchable. One verdict a document, in order.
     async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error>;
+
+    /// As [`Search::index`], but what is there under the same revision is replaced too: for documents
+    /// that are not what their revision should have made of them.
+    async fn repair(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error>;
+
+    /// The documents of a chat above `after` that are no tombstones, in order of number; fewer than
+    /// the limit means that there are no more.
+    async fn list(&self, chat: ChatKey, after: u32, limit: usize) -> Result<Vec<Listed>, Error>;
+
+    /// Documents of each of these chats that are not tombstones, in the order asked for.
+    async fn counts(&self, token: AppToken, chats: &[ChatNumber]) -> Result<Vec<u64>, Error>;
 
     /// Candidates in the order asked for; fewer than the limit means that there are no more.
     async fn candidates(&self, query: &Query) -> Result<Vec<Candidate>, Error>;

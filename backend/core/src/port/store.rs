@@ -186,6 +186,68 @@ impl Position {
     };
 }
 
+/// How much is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Applications whose create has been applied.
+    pub applications: u64,
+    /// Sum of the applications' counts of chats.
+    pub chats: u64,
+    /// Sum of the chats' counts of live messages.
+    pub messages: u64,
+}
+
+/// What the rows below something say, counted at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows of any state.
+    pub rows: u64,
+    /// Rows that the count column counts: live messages, or chats of any presence.
+    pub live: u64,
+    /// Highest number that has a row; 0 for none.
+    pub highest: u32,
+}
+
+/// A text that processes share, and the version that a change must name to take effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// From 1, one higher with each change.
+    pub version: u64,
+    /// As it was put.
+    pub text: String,
+}
+
+/// What was decided about a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Somebody is about to append it again.
+    Replaying,
+    /// It was appended again.
+    Replayed,
+    /// It was given up.
+    Discarded,
+}
+
+/// A row of `dead_letters`: a decision about one record of a dead-letter topic. A letter without a
+/// row waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterRow {
+    /// Of the dead-letter topic.
+    pub partition: PartitionId,
+    /// Of that topic.
+    pub epoch: u32,
+    /// Within the partition.
+    pub offset: u64,
+    /// What was decided.
+    pub fate: Fate,
+    /// Names the order that decided it.
+    pub claim: Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// Why it was given up; empty otherwise.
+    pub reason: String,
+}
+
 /// What a transaction writes. An insert says that no row has this key, and fails otherwise.
 #[derive(Debug, Default)]
 pub struct Writes {
@@ -229,6 +291,12 @@ pub trait Transaction: Send {
         after: u32,
         limit: u32,
     ) -> Result<Vec<u32>, Error>;
+
+    /// What the messages of a chat say, whose row is locked: nobody adds one until this ends.
+    async fn tally(&mut self, chat: ChatKey) -> Result<Tally, Error>;
+
+    /// What the chats of an application say, whose row is locked: nobody adds one until this ends.
+    async fn tally_chats(&mut self, token: AppToken) -> Result<Tally, Error>;
 
     /// The rows of these keys; missing ones are left out.
     async fn keys(&mut self, hashes: &[KeyHash]) -> Result<Vec<KeyRow>, Error>;
@@ -315,12 +383,76 @@ pub trait Store: Send + Sync {
     /// How far a group has come in one partition.
     async fn position(&self, group: Group, partition: PartitionId) -> Result<Position, Error>;
 
+    /// How far a group has come in every partition where it has applied anything, in order of
+    /// partition.
+    async fn positions(&self, group: Group) -> Result<Vec<(PartitionId, Position)>, Error>;
+
+    /// How much is stored, by the count columns. Reads one row of each application and chat, so
+    /// whoever shows it keeps it for a while.
+    async fn totals(&self) -> Result<Totals, Error>;
+
     /// Chats with a number that has no row below one that has, above `after`.
     async fn unsettled_chats(
         &self,
         after: Option<ChatKey>,
         limit: u32,
     ) -> Result<Vec<ChatRow>, Error>;
+
+    /// These chats with what their messages say, each pair of one moment; missing ones are left out,
+    /// order is free.
+    async fn chat_tallies(&self, keys: &[ChatKey]) -> Result<Vec<(ChatRow, Tally)>, Error>;
+
+    /// These applications with what their chats say, each pair of one moment; missing ones are left
+    /// out, order is free.
+    async fn application_tallies(
+        &self,
+        tokens: &[AppToken],
+    ) -> Result<Vec<(ApplicationRow, Tally)>, Error>;
+
+    /// Number and revision of live messages above `after`, ascending, at most `limit`.
+    async fn revisions(
+        &self,
+        chat: ChatKey,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<(u32, u64)>, Error>;
+
+    /// Chats whose row was written in this minute of Unix time or later, with the minute of the last
+    /// write, in order of minute and key; those of `minute` itself only behind `after`. What it costs
+    /// follows what it finds.
+    async fn changed_chats(
+        &self,
+        minute: u32,
+        after: Option<ChatKey>,
+        limit: u32,
+    ) -> Result<Vec<(u32, ChatKey)>, Error>;
+
+    /// A text that processes share; `None` where nobody put one.
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error>;
+
+    /// Puts a text over the one of this version, 0 for none; false where there is another version.
+    async fn put_note(&self, name: &str, version: u64, text: &str) -> Result<bool, Error>;
+
+    /// What was decided about the letters of a partition from one offset through another, in order.
+    async fn letters(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        from: u64,
+        through: u64,
+    ) -> Result<Vec<LetterRow>, Error>;
+
+    /// Writes decisions, each only where there is none, where the one that stands is [`Fate::Replaying`]
+    /// under the same claim, or where that is older than `stale`. Who won is read afterwards.
+    async fn decide(&self, letters: &[LetterRow], stale: Timestamp) -> Result<(), Error>;
+
+    /// How many letters of a partition from an offset on do not wait any more.
+    async fn letters_decided(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        from: u64,
+    ) -> Result<u64, Error>;
 
     /// Removes keys that are older than this; returns how many.
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, Error>;

@@ -23,8 +23,9 @@ pub(super) enum Fate {
 }
 
 impl Plan {
-    /// Decides as if the documents came one by one.
-    pub(super) fn new(view: &View, documents: &[Document]) -> tantivy::Result<Self> {
+    /// Decides as if the documents came one by one. Where `again` is set, what is there under the
+    /// same revision is replaced too.
+    pub(super) fn new(view: &View, documents: &[Document], again: bool) -> tantivy::Result<Self> {
         struct Known {
             revision: Option<u64>,
             replaces: bool,
@@ -44,10 +45,11 @@ impl Plan {
                     })
                 }
             };
-            if known
-                .revision
-                .is_some_and(|there| there >= document.revision)
-            {
+            let is_newer = |there| match again {
+                true => there > document.revision,
+                false => there >= document.revision,
+            };
+            if known.revision.is_some_and(is_newer) {
                 fates.push(Fate::Newer);
                 continue;
             }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use chat_core::port::store::MessageKey;
+use chat_core::port::search::Listed;
+use chat_core::port::store::{ChatKey, MessageKey};
 use tantivy::columnar::{Column, ColumnValues};
 use tantivy::postings::{SegmentPostings, TermInfo};
 use tantivy::schema::IndexRecordOption;
@@ -63,6 +64,33 @@ impl View {
             }
         }
         Ok(count)
+    }
+
+    /// Number and revision of the messages of a chat above a number, without tombstones, in no order.
+    pub(super) fn list(&self, chat: ChatKey, after: u32) -> tantivy::Result<Vec<Listed>> {
+        let scope = schema::scope_path(chat.token, Some(chat.chat));
+        let mut found = Vec::new();
+        for segment in &self.segments {
+            let Some(info) = segment.paths.terms().get(&scope)? else {
+                continue;
+            };
+            let mut documents = postings(&segment.paths, &info)?;
+            while documents.doc() != TERMINATED {
+                let document = documents.doc();
+                documents.advance();
+                if !segment.is_alive(document) {
+                    continue;
+                }
+                let position = schema::from_position(segment.position.get_val(document));
+                found.extend(position.filter(|(_, number)| number.get() > after).map(
+                    |(_, number)| Listed {
+                        number,
+                        revision: segment.revision.get_val(document),
+                    },
+                ));
+            }
+        }
+        Ok(found)
     }
 
     /// Documents with tombstones.

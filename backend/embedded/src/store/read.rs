@@ -345,7 +345,8 @@ fn runs(keys: &[MessageKey]) -> Vec<Run> {
     runs
 }
 
-async fn one<T>(
+/// One row, where there is one.
+pub(super) async fn one<T>(
     on: &mut SqliteConnection,
     text: SqlStr,
     values: Values,
@@ -358,7 +359,8 @@ async fn one<T>(
     row.as_ref().map(read).transpose()
 }
 
-async fn all<T: Send + Unpin>(
+/// All rows of a statement.
+pub(super) async fn all<T: Send + Unpin>(
     on: &mut SqliteConnection,
     text: SqlStr,
     values: Values,
@@ -373,7 +375,8 @@ async fn all<T: Send + Unpin>(
     found.into_iter().collect()
 }
 
-async fn many<K, T: Send + Unpin>(
+/// The rows of many keys.
+pub(super) async fn many<K, T: Send + Unpin>(
     on: &mut SqliteConnection,
     bulk: &Bulk,
     wanted: &[K],
@@ -392,7 +395,7 @@ async fn many<K, T: Send + Unpin>(
 }
 
 /// In order of key, so that the B-tree is walked once, and each once.
-fn sorted<K: Copy + Ord>(keys: &[K]) -> Vec<K> {
+pub(super) fn sorted<K: Copy + Ord>(keys: &[K]) -> Vec<K> {
     let mut sorted = keys.to_vec();
     sorted.sort_unstable();
     sorted.dedup();

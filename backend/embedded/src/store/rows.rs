@@ -1,9 +1,10 @@
 //! Rows as SQLite keeps them: the columns in order, out of a row and into the arguments.
 
 use chat_core::key::{KeyHash, StoredKey};
+use chat_core::port::log::{PartitionId, Topic};
 use chat_core::port::store::{
-    ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position, Presence,
-    RenumberedRow, State,
+    ApplicationRow, ChatKey, ChatRow, Error, Fate, KeyRow, LetterRow, MessageKey, MessageRow,
+    Position, Presence, RenumberedRow, State,
 };
 use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::time::Timestamp;
@@ -19,6 +20,12 @@ pub(super) const APPLICATION: &str =
 /// The columns of `chats`, in the order of [`chat`].
 pub(super) const CHAT: &str = "application_token, number, uid, generation, messages_count, \
      highest, settled_through, created_at, presence";
+/// What is written of a chat: its columns, and the minute of Unix time.
+pub(super) const CHAT_WRITTEN: &str = "application_token, number, uid, generation, messages_count, \
+     highest, settled_through, created_at, presence, changed";
+/// The columns of `dead_letters`, in the order of [`letter`].
+pub(super) const LETTER: &str =
+    "topic, partition, epoch, log_offset, fate, claim, decided_at, reason";
 /// The columns of `messages`, in the order of [`message`].
 pub(super) const MESSAGE: &str = "application_token, chat_number, number, uid, generation, \
      sender, body, state, sent_at, created_at, updated_at, revision";
@@ -123,6 +130,29 @@ pub(super) fn position(row: &SqliteRow) -> Result<Position, Error> {
     })
 }
 
+/// Reads a row of [`LETTER`].
+pub(super) fn letter(row: &SqliteRow) -> Result<LetterRow, Error> {
+    let name: &str = get(row, 0)?;
+    let topic = Topic::ALL.into_iter().find(|topic| topic.name() == name);
+    Ok(LetterRow {
+        partition: PartitionId {
+            topic: topic.ok_or_else(|| corrupt("a dead letter is of an unknown topic"))?,
+            index: number(row, 1)?,
+        },
+        epoch: number(row, 2)?,
+        offset: wide(row, 3)?,
+        fate: match number(row, 4)? {
+            0 => Fate::Replaying,
+            1 => Fate::Replayed,
+            2 => Fate::Discarded,
+            _ => return Err(corrupt("a dead letter has an unknown fate")),
+        },
+        claim: uid(row, 5)?.ok_or_else(|| corrupt("a decision has no claim"))?,
+        at: time(row, 6)?,
+        reason: get(row, 7)?,
+    })
+}
+
 /// Arguments of one statement.
 pub(super) struct Values(SqliteArguments);
 
@@ -188,7 +218,8 @@ impl Values {
             .int(row.highest)
             .int(row.settled_through)
             .time(Some(row.created_at))
-            .int(presence_code(row.presence));
+            .int(presence_code(row.presence))
+            .int(Timestamp::now().unix_minute());
     }
 
     pub(super) fn message(&mut self, row: MessageRow) -> Result<(), Error> {
@@ -251,7 +282,7 @@ fn presence(row: &SqliteRow, column: usize) -> Result<Presence, Error> {
     }
 }
 
-fn chat_key(row: &SqliteRow) -> Result<ChatKey, Error> {
+pub(super) fn chat_key(row: &SqliteRow) -> Result<ChatKey, Error> {
     Ok(ChatKey {
         token: token(row, 0)?,
         chat: ChatNumber::new(number(row, 1)?).ok_or_else(|| corrupt("a chat has number 0"))?,
@@ -282,7 +313,8 @@ pub(super) fn number(row: &SqliteRow, column: usize) -> Result<u32, Error> {
     u32::try_from(number).map_err(|_| corrupt("a number is outside of 32 bits"))
 }
 
-fn wide(row: &SqliteRow, column: usize) -> Result<u64, Error> {
+/// A `u64`.
+pub(super) fn wide(row: &SqliteRow, column: usize) -> Result<u64, Error> {
     let number: i64 = get(row, column)?;
     u64::try_from(number).map_err(|_| corrupt("a revision or offset is negative"))
 }
@@ -301,7 +333,10 @@ fn in_range(micros: i64) -> Result<Timestamp, Error> {
 }
 
 /// The tables are STRICT, so a column has the type that it was declared with and needs no check.
-fn get<'r, T: Decode<'r, Sqlite>>(row: &'r SqliteRow, column: usize) -> Result<T, Error> {
+pub(super) fn get<'r, T: Decode<'r, Sqlite>>(
+    row: &'r SqliteRow,
+    column: usize,
+) -> Result<T, Error> {
     row.try_get_unchecked(column).map_err(told)
 }
 

@@ -8,15 +8,15 @@ use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
     ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position,
-    RenumberedRow, Transaction, Writes,
+    RenumberedRow, Tally, Transaction, Writes,
 };
 use chat_wire::ids::AppToken;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{SqlSafeStr, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::read;
-use super::rows::{APPLICATION, CHAT, KEY, MESSAGE, RENUMBERED, Values, told};
+use super::rows::{APPLICATION, CHAT_WRITTEN, KEY, MESSAGE, RENUMBERED, Values, told};
+use super::{operate, read};
 use crate::progress::Progress;
 use crate::sqlite::Bulk;
 
@@ -54,11 +54,11 @@ fn put(table: &str, columns: &str, keys: usize) -> Bulk {
 }
 
 static INSERT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| insert("applications", APPLICATION));
-static INSERT_CHATS: LazyLock<Bulk> = LazyLock::new(|| insert("chats", CHAT));
+static INSERT_CHATS: LazyLock<Bulk> = LazyLock::new(|| insert("chats", CHAT_WRITTEN));
 static INSERT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| insert("messages", MESSAGE));
 static INSERT_RENUMBERED: LazyLock<Bulk> = LazyLock::new(|| insert("renumbered", RENUMBERED));
 static PUT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| put("applications", APPLICATION, 1));
-static PUT_CHATS: LazyLock<Bulk> = LazyLock::new(|| put("chats", CHAT, 2));
+static PUT_CHATS: LazyLock<Bulk> = LazyLock::new(|| put("chats", CHAT_WRITTEN, 2));
 static PUT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| put("messages", MESSAGE, 3));
 static PUT_KEYS: LazyLock<Bulk> = LazyLock::new(|| put("idempotency", KEY, 1));
 
@@ -87,6 +87,14 @@ impl Transaction for Work {
         limit: u32,
     ) -> Result<Vec<u32>, Error> {
         read::numbers_after(&mut self.inner, chat, after, limit).await
+    }
+
+    async fn tally(&mut self, chat: ChatKey) -> Result<Tally, Error> {
+        operate::tally(&mut self.inner, chat).await
+    }
+
+    async fn tally_chats(&mut self, token: AppToken) -> Result<Tally, Error> {
+        operate::tally_chats(&mut self.inner, token).await
     }
 
     async fn keys(&mut self, hashes: &[KeyHash]) -> Result<Vec<KeyRow>, Error> {

@@ -9,6 +9,7 @@
 //! replication id, when the server's role does; it is asked for again every second.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat_core::port::counters::Error;
@@ -47,7 +48,7 @@ pub(super) struct Link {
     /// Run id and replication id of the server.
     pub(super) server: String,
     /// Whether the server is so new to us that keys may be missing.
-    pub(super) recent: bool,
+    recent: AtomicBool,
     asked_at: Mutex<Instant>,
 }
 
@@ -114,12 +115,11 @@ impl Links {
             load.cmd("SCRIPT").arg("LOAD").arg(script.text()).ignore();
         }
         load.exec_async(&mut connection).await?;
-        let (seen, now) =
-            first_seen(&mut connection, &format!("{}server:{server}", self.prefix)).await?;
+        let (seen, now) = first_seen(&mut connection, &self.mark(&server)).await?;
         Ok(Link {
             connection,
             server,
-            recent: now.saturating_sub(seen) < DAY_MS,
+            recent: AtomicBool::new(is_recent(seen, now)),
             asked_at: Mutex::new(Instant::now()),
         })
     }
@@ -133,6 +133,24 @@ impl Links {
         {
             *current = None;
         }
+    }
+
+    /// Whether idempotency keys may be missing that the server, or the one before it, should know. An
+    /// emptied server is new again, which its connections do not notice.
+    pub(super) async fn is_recent(&self, link: &Link) -> Result<bool, RedisError> {
+        if link.recent.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let mut connection = link.connection.clone();
+        let (seen, now) = first_seen(&mut connection, &self.mark(&link.server)).await?;
+        let recent = is_recent(seen, now);
+        link.recent.store(recent, Ordering::Relaxed);
+        Ok(recent)
+    }
+
+    /// The key that says when a server was first seen.
+    fn mark(&self, server: &str) -> String {
+        format!("{}server:{server}", self.prefix)
     }
 
     /// Asks the server again who it is.
@@ -241,6 +259,10 @@ fn field(info: &str, name: &str) -> String {
         .chars()
         .take(ID_DIGITS)
         .collect()
+}
+
+const fn is_recent(seen: u64, now: u64) -> bool {
+    now.saturating_sub(seen) < DAY_MS
 }
 
 /// When a server was first seen by anybody, and now, in milliseconds.

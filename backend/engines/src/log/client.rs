@@ -108,6 +108,9 @@ pub(super) fn told(error: &KafkaError) -> Error {
     }
 }
 
+/// How long a question may take whose answer is shown to somebody who waits for it.
+pub(super) const GLANCE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The index of a partition as librdkafka counts.
 pub(super) fn index(partition: PartitionId) -> i32 {
     i32::try_from(partition.index).unwrap_or(i32::MAX)

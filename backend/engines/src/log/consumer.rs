@@ -159,9 +159,8 @@ impl Member {
         }
     }
 
-    /// Keeps a record that came, and whatever else is there already.
-    fn gather(&mut self, client: &Client, first: &BorrowedMessage<'_>) -> Option<KafkaError> {
-        self.keep(first);
+    /// Keeps whatever is there already. Also serves the events of the group, which come by polling.
+    fn gather(&mut self, client: &Client) -> Option<KafkaError> {
         let mut stream = client.stream();
         while !self.buffer.is_full() {
             match stream.next().now_or_never().flatten() {
@@ -274,13 +273,16 @@ impl Consumer for Member {
             if let Some(change) = self.rebalance.next() {
                 return self.change(change).await;
             }
+            // Before anything is handed out: a batch is what is there, not what came first.
+            if let Some(error) = self.gather(&client) {
+                self.failed(error).await?;
+                if Instant::now() >= deadline {
+                    return Ok(Polled::Idle);
+                }
+            }
             if let Some(records) = self.buffer.take(limits) {
                 self.stall.look_at = Instant::now() + STALL_LOOK;
                 self.stall.seen.clear();
-                // Events of the group are served by polling, whatever is in the buffer.
-                if let Some(Ok(message)) = client.recv().now_or_never() {
-                    self.keep(&message);
-                }
                 return Ok(Polled::Records(records));
             }
             let came = tokio::select! {
@@ -293,7 +295,10 @@ impl Consumer for Member {
                     self.look_for_stall().await?;
                     return Ok(Polled::Idle);
                 }
-                Ok(Ok(message)) => self.gather(&client, &message),
+                Ok(Ok(message)) => {
+                    self.keep(&message);
+                    None
+                }
                 Ok(Err(error)) => Some(error),
             };
             if let Some(error) = error {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chat_core::port::log::{Error, PartitionId, PollLimits, Record, Topic};
+use chat_core::port::log::{Error, Group, PartitionId, PollLimits, Record, Topic};
 use chat_wire::time::Timestamp;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use super::client::{ASK_TIMEOUT, Names, blocking, index, told};
+use super::client::{ASK_TIMEOUT, GLANCE_TIMEOUT, Names, blocking, index, told};
 use super::headers;
 
 /// Idle readers that are kept.
@@ -195,6 +195,37 @@ impl Reader {
         ))
     }
 
+    /// The same of all partitions of a topic: two questions to each broker that leads some of them.
+    pub(super) async fn ranges(&self, topic: Topic, count: u32) -> Result<Vec<(u64, u64)>, Error> {
+        let name = self.names.topic(topic);
+        let ask = |offset| {
+            let (asker, name) = (Arc::clone(&self.asker), name.clone());
+            blocking(GLANCE_TIMEOUT * 2, move || {
+                edges(&asker, &name, count, offset)
+            })
+        };
+        let (starts, ends) = tokio::try_join!(ask(Offset::Beginning), ask(Offset::End))?;
+        let (starts, ends) = (starts?, ends?);
+        let both = starts.into_iter().zip(ends);
+        // The two were asked at once: what retention removed meanwhile is no record that exists.
+        Ok(both.map(|(start, end)| (start.min(end), end)).collect())
+    }
+
+    /// Members of a group, as its coordinator knows them.
+    pub(super) async fn members(&self, group: Group) -> Result<u32, Error> {
+        let asker = Arc::clone(&self.asker);
+        let name = self.names.group(group);
+        let found = blocking(GLANCE_TIMEOUT * 2, move || {
+            let list = asker.fetch_group_list(Some(&name), GLANCE_TIMEOUT)?;
+            let members = list.groups().iter().find(|group| group.name() == name);
+            Ok(members.map_or(0, |group| group.members().len()))
+        })
+        .await?;
+        found
+            .map(|members| u32::try_from(members).unwrap_or(u32::MAX))
+            .map_err(|error: KafkaError| told(&error))
+    }
+
     /// Records from an offset on; empty at the end.
     pub(super) async fn read(
         &self,
@@ -236,6 +267,36 @@ impl Reader {
         })
         .await?
     }
+}
+
+/// Where each partition of a topic begins or ends.
+///
+/// The question for offsets by time takes the two times that no record has, -2 and -1, for the first
+/// offset and the next one, and asks for all partitions of a broker at once.
+fn edges(client: &Client, name: &str, count: u32, edge: Offset) -> Result<Vec<u64>, Error> {
+    let partitions = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut list = TopicPartitionList::with_capacity(partitions);
+    for index in 0..i32::try_from(count).unwrap_or(i32::MAX) {
+        list.add_partition_offset(name, index, edge)
+            .map_err(|error| told(&error))?;
+    }
+    let found = client
+        .offsets_for_times(list, GLANCE_TIMEOUT)
+        .map_err(|error| told(&error))?;
+    let mut edges = vec![None; partitions];
+    for element in found.elements() {
+        element.error().map_err(|error| told(&error))?;
+        let at = usize::try_from(element.partition()).ok();
+        let offset = element.offset().to_raw();
+        if let Some(edge) = at.and_then(|at| edges.get_mut(at)) {
+            *edge = offset.and_then(|offset| u64::try_from(offset).ok());
+        }
+    }
+    let unknown = || Error::Unavailable(format!("{name}: a partition was not answered for"));
+    edges
+        .into_iter()
+        .map(|edge| edge.ok_or_else(unknown))
+        .collect()
 }
 
 /// Reads until a limit or the end that was known when we began.

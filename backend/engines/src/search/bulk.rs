@@ -37,17 +37,28 @@ struct Source<'a> {
     grams: &'a str,
 }
 
+/// When a document replaces the one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaces {
+    /// Where its revision is higher.
+    Older,
+    /// Where its revision is not lower.
+    OlderOrSame,
+}
+
 /// Writes requests of a bearable size.
 pub(super) struct Requests<'d> {
     rest: &'d [Document],
+    replaces: Replaces,
     trigrams: String,
     grams: String,
 }
 
 impl<'d> Requests<'d> {
-    pub(super) const fn new(documents: &'d [Document]) -> Self {
+    pub(super) const fn new(documents: &'d [Document], replaces: Replaces) -> Self {
         Self {
             rest: documents,
+            replaces,
             trigrams: String::new(),
             grams: String::new(),
         }
@@ -73,7 +84,10 @@ impl<'d> Requests<'d> {
                 _id: &id,
                 routing: &token,
                 version: document.revision,
-                version_type: "external",
+                version_type: match self.replaces {
+                    Replaces::Older => "external",
+                    Replaces::OlderOrSame => "external_gte",
+                },
             },
         };
         let source = Source {
@@ -182,7 +196,7 @@ mod tests {
     #[test]
     fn a_document_is_two_lines() {
         let documents = [document(1, Some("A b_")), document(2, None)];
-        let (lines, count) = Requests::new(&documents).next().unwrap();
+        let (lines, count) = Requests::new(&documents, Replaces::Older).next().unwrap();
         assert_eq!(count, 2);
         let lines: Vec<Value> = String::from_utf8(lines)
             .unwrap()
@@ -202,7 +216,9 @@ mod tests {
     #[test]
     fn requests_have_a_size() {
         let documents: Vec<Document> = (1..=2_500).map(|nth| document(nth, Some("x"))).collect();
-        let counts: Vec<usize> = Requests::new(&documents).map(|(_, count)| count).collect();
+        let counts: Vec<usize> = Requests::new(&documents, Replaces::Older)
+            .map(|(_, count)| count)
+            .collect();
         assert_eq!(counts, [1_000, 1_000, 500]);
     }
 

@@ -49,15 +49,14 @@ pub(super) async fn migrate(http: &Http, config: &Config) -> Result<(), Error> {
     } else {
         well(&found)?;
     }
-    check(http, config).await
+    check(http, &alias).await
 }
 
 /// Looks whether the index is there and is ours.
 ///
 /// # Errors
 /// As [`migrate`].
-pub(super) async fn check(http: &Http, config: &Config) -> Result<(), Error> {
-    let alias = alias(config);
+pub(super) async fn check(http: &Http, alias: &str) -> Result<(), Error> {
     let found = ask(http, Method::Get, &format!("/{alias}/_mapping"), None).await?;
     if found.status == 404 {
         return Err(Error::not_up(

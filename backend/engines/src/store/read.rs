@@ -340,14 +340,15 @@ fn runs(sorted: &[MessageKey]) -> Vec<Run> {
 }
 
 /// One order for everybody keeps two transactions from waiting for each other.
-fn sorted<T: Ord + Copy>(keys: &[T]) -> Vec<T> {
+pub(super) fn sorted<T: Ord + Copy>(keys: &[T]) -> Vec<T> {
     let mut sorted = keys.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
     sorted
 }
 
-async fn many<K, T>(
+/// The rows of many keys.
+pub(super) async fn many<K, T>(
     on: &mut MySqlConnection,
     lookup: &Lookup,
     keys: &[K],

@@ -1,9 +1,10 @@
 //! Rows as the database has them: columns, arguments, decoding.
 
 use chat_core::key::{KeyHash, StoredKey};
+use chat_core::port::log::{PartitionId, Topic};
 use chat_core::port::store::{
-    ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position, Presence,
-    RenumberedRow, State,
+    ApplicationRow, ChatKey, ChatRow, Error, Fate, KeyRow, LetterRow, MessageKey, MessageRow,
+    Position, Presence, RenumberedRow, State,
 };
 use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::time::Timestamp;
@@ -19,6 +20,12 @@ pub(super) const APPLICATION: &str =
 /// Columns of `chats`.
 pub(super) const CHAT: &str = "application_token, number, uid, generation, messages_count, highest, \
      settled_through, created_at, presence";
+/// What is written of a chat: its columns, and the minute of Unix time.
+pub(super) const CHAT_WRITTEN: &str = "application_token, number, uid, generation, messages_count, highest, \
+     settled_through, created_at, presence, changed";
+/// Columns of `dead_letters`, in the order of [`Values::letter`] and [`letter`].
+pub(super) const LETTER: &str =
+    "topic, partition_index, epoch, log_offset, fate, claim, decided_at, reason";
 /// Columns of `messages`.
 pub(super) const MESSAGE: &str = "application_token, chat_number, number, uid, generation, sender, \
      body, state, sent_at, created_at, updated_at, revision";
@@ -114,6 +121,29 @@ pub(super) fn position(row: &MySqlRow) -> Result<Position, Error> {
     })
 }
 
+/// Reads a row of [`LETTER`].
+pub(super) fn letter(row: &MySqlRow) -> Result<LetterRow, Error> {
+    let name = text(row, 0)?;
+    let topic = Topic::ALL.into_iter().find(|topic| topic.name() == name);
+    Ok(LetterRow {
+        partition: PartitionId {
+            topic: topic.ok_or_else(|| corrupt("a dead letter is of an unknown topic"))?,
+            index: number(row, 1)?,
+        },
+        epoch: number(row, 2)?,
+        offset: get(row, 3)?,
+        fate: match number(row, 4)? {
+            0 => Fate::Replaying,
+            1 => Fate::Replayed,
+            2 => Fate::Discarded,
+            _ => return Err(corrupt("a dead letter has an unknown fate")),
+        },
+        claim: uid(row, 5)?.ok_or_else(|| corrupt("a decision has no claim"))?,
+        at: time(row, 6)?,
+        reason: text(row, 7)?,
+    })
+}
+
 /// Arguments of one statement.
 #[derive(Default)]
 pub(super) struct Values(MySqlArguments);
@@ -177,7 +207,23 @@ impl Values {
             .number(row.highest)
             .number(row.settled_through)
             .time(Some(row.created_at))
-            .number(presence_code(row.presence));
+            .number(presence_code(row.presence))
+            .number(Timestamp::now().unix_minute());
+    }
+
+    pub(super) fn letter(&mut self, row: &LetterRow) {
+        self.text(Some(row.partition.topic.name()))
+            .number(row.partition.index)
+            .number(row.epoch)
+            .wide(row.offset)
+            .number(match row.fate {
+                Fate::Replaying => 0,
+                Fate::Replayed => 1,
+                Fate::Discarded => 2,
+            })
+            .uid(Some(row.claim))
+            .time(Some(row.at))
+            .text(Some(&row.reason));
     }
 
     pub(super) fn message(&mut self, row: &MessageRow) {
@@ -241,7 +287,8 @@ fn presence(row: &MySqlRow, column: usize) -> Result<Presence, Error> {
     }
 }
 
-fn chat_key(row: &MySqlRow) -> Result<ChatKey, Error> {
+/// A chat's key in the first two columns.
+pub(super) fn chat_key(row: &MySqlRow) -> Result<ChatKey, Error> {
     Ok(ChatKey {
         token: token(row, 0)?,
         chat: ChatNumber::new(number(row, 1)?).ok_or_else(|| corrupt("a chat has number 0"))?,

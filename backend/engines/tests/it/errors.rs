@@ -40,13 +40,6 @@ async fn what_is_not_up_is_named_and_may_come() {
                 ..good.config.clone()
             },
         ),
-        (
-            "ELASTICSEARCH_URL",
-            Config {
-                elasticsearch_url: format!("http://u:hush@{NOWHERE}"),
-                ..good.config.clone()
-            },
-        ),
     ];
     for (setting, config) in broken {
         let error = refused(&config).await;
@@ -94,7 +87,59 @@ async fn what_is_not_migrated_says_so() {
         index_prefix: format!("{}x", bare.config.index_prefix),
         ..bare.config.clone()
     };
-    let error = refused(&other).await;
+    let ports = connect(&other).await.unwrap();
+    let error = ports.search.check().await.unwrap_err().to_string();
+    assert!(
+        error.contains("ELASTICSEARCH_URL") && error.contains("chatd migrate"),
+        "{error}"
+    );
+}
+
+/// Creates need no index: a process starts without one, and looks at it when it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_needs_no_index() {
+    let good = Namespace::fresh().await;
+    let away = Config {
+        elasticsearch_url: format!("http://u:hush@{NOWHERE}"),
+        ..good.config.clone()
+    };
+    let ports = connect(&away).await.unwrap();
+    let error = ports.search.check().await.unwrap_err();
+    assert!(error.retryable(), "{error}");
+    assert!(error.to_string().contains("ELASTICSEARCH_URL"), "{error}");
+    assert!(!error.to_string().contains("hush"), "{error}");
+    let error = match migrate(&away).await {
+        Ok(()) => panic!("an index was made nowhere"),
+        Err(error) => error,
+    };
+    assert_eq!(error.setting(), "ELASTICSEARCH_URL");
+    assert!(error.retryable(), "{error}");
+}
+
+/// An index that comes up later is checked then: another mapping would answer wrongly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_comes_late_is_checked() {
+    let late = Namespace::fresh().await;
+    let other = Config {
+        index_prefix: format!("{}late-", late.config.index_prefix),
+        ..late.config.clone()
+    };
+    let ports = connect(&other).await.unwrap();
+    assert!(ports.search.check().await.unwrap_err().retryable());
+    migrate(&other).await.unwrap();
+    ports.search.check().await.unwrap();
+
+    let older = Config {
+        index_prefix: format!("{}old-", late.config.index_prefix),
+        ..late.config.clone()
+    };
+    let ports = connect(&older).await.unwrap();
+    late.make_index(&format!("{}messages", older.index_prefix), 0)
+        .await;
+    let error = ports.search.check().await.unwrap_err();
+    assert!(!error.retryable(), "{error}");
+    assert!(error.to_string().contains("version 0"), "{error}");
+    let error = refused(&older).await;
     assert_eq!(error.setting(), "ELASTICSEARCH_URL");
     assert!(error.to_string().contains("chatd migrate"), "{error}");
 }

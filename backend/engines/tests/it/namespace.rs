@@ -64,6 +64,27 @@ impl Namespace {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
+    /// Makes an index whose mapping has another version.
+    pub(crate) async fn make_index(&self, alias: &str, version: u64) {
+        let url = &self.config.elasticsearch_url;
+        let client = elasticsearch::Elasticsearch::new(
+            elasticsearch::http::transport::Transport::single_node(url).unwrap(),
+        );
+        let index = format!("{alias}-000001");
+        let made = client
+            .indices()
+            .create(elasticsearch::indices::IndicesCreateParts::Index(&index))
+            .body(serde_json::json!({
+                "settings": { "number_of_replicas": 0 },
+                "mappings": { "_meta": { "chat_schema": version } },
+                "aliases": { alias: {} },
+            }))
+            .send()
+            .await
+            .unwrap();
+        assert!(made.status_code().is_success());
+    }
+
     async fn delete_topics(config: &Config, topics: &[Topic]) {
         let mut kafka = ClientConfig::new();
         kafka.set("bootstrap.servers", &config.kafka_brokers);
@@ -83,12 +104,15 @@ impl Namespace {
         let client = elasticsearch::Elasticsearch::new(
             elasticsearch::http::transport::Transport::single_node(url).unwrap(),
         );
-        let index = format!("{}messages-000001", config.index_prefix);
-        let parts = elasticsearch::indices::IndicesDeleteParts::Index(&[&index]);
-        let _ = client.indices().delete(parts).send().await;
-        let template = format!("{}messages", config.index_prefix);
-        let parts = elasticsearch::indices::IndicesDeleteIndexTemplateParts::Name(&template);
-        let _ = client.indices().delete_index_template(parts).send().await;
+        // Some tests use more than one prefix; all of them begin alike.
+        for prefix in ["", "late-", "old-"] {
+            let template = format!("{}{prefix}messages", config.index_prefix);
+            let index = format!("{template}-000001");
+            let parts = elasticsearch::indices::IndicesDeleteParts::Index(&[&index]);
+            let _ = client.indices().delete(parts).send().await;
+            let parts = elasticsearch::indices::IndicesDeleteIndexTemplateParts::Name(&template);
+            let _ = client.indices().delete_index_template(parts).send().await;
+        }
         Self::delete_topics(&config, &Topic::ALL).await;
         let client = redis::Client::open(config.redis_url.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();

@@ -62,37 +62,9 @@ async fn a_counter_that_went_back_is_unknown() {
     }
 }
 
-/// Redis emptied with unread records in the log: no number is given twice, and who was never there
-/// is told so at once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emptied_redis_reissues_nothing() {
-    let namespace = Namespace::fresh().await;
-    let ports = connect(&namespace.config).await.unwrap();
-    let settings = Settings {
-        create_deadline: Duration::from_secs(2),
-    };
-    let backend = Backend::new(ports, settings);
-    let token = backend
-        .create_application("one".into(), None)
-        .await
-        .unwrap();
-    let chat = ChatKey {
-        token,
-        chat: backend.create_chat(token, None).await.unwrap(),
-    };
-    let message = |nth: u32| chat_wire::messages::NewMessage {
-        body: format!("message {nth}"),
-        sender: None,
-        sent_at: None,
-    };
-    for nth in 1..=5 {
-        let created = backend
-            .create_messages(chat, vec![message(nth)], None)
-            .await
-            .unwrap();
-        assert_eq!(created.range.first.get(), nth);
-    }
-    let mut redis = redis(&namespace).await;
+/// What stands in Redis under the namespace's prefix is lost.
+async fn empty(namespace: &Namespace) {
+    let mut redis = redis(namespace).await;
     let pattern = format!("{}*", namespace.config.redis_prefix);
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg(pattern)
@@ -104,6 +76,45 @@ async fn an_emptied_redis_reissues_nothing() {
         .exec_async(&mut redis)
         .await
         .unwrap();
+}
+
+fn message(nth: u32) -> chat_wire::messages::NewMessage {
+    chat_wire::messages::NewMessage {
+        body: format!("message {nth}"),
+        sender: None,
+        sent_at: None,
+    }
+}
+
+async fn backend(namespace: &Namespace) -> Backend {
+    let settings = Settings {
+        create_deadline: Duration::from_secs(2),
+    };
+    Backend::new(connect(&namespace.config).await.unwrap(), settings)
+}
+
+/// Redis emptied with unread records in the log: no number is given twice, and who was never there
+/// is told so at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_redis_reissues_nothing() {
+    let namespace = Namespace::fresh().await;
+    let backend = backend(&namespace).await;
+    let token = backend
+        .create_application("one".into(), None)
+        .await
+        .unwrap();
+    let chat = ChatKey {
+        token,
+        chat: backend.create_chat(token, None).await.unwrap(),
+    };
+    for nth in 1..=5 {
+        let created = backend
+            .create_messages(chat, vec![message(nth)], None)
+            .await
+            .unwrap();
+        assert_eq!(created.range.first.get(), nth);
+    }
+    empty(&namespace).await;
 
     let stranger = ChatKey {
         token: chat_wire::ids::AppToken::from_bytes([9; 16]),
@@ -134,9 +145,51 @@ async fn an_emptied_redis_reissues_nothing() {
             "the recovery does not end"
         );
     };
+    // The deadline, a margin of 1 s, and the reading: the chat was not kept waiting for its
+    // application first.
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(created.range.first.get(), 6);
     let number = backend.create_chat(token, None).await.unwrap();
     assert_eq!(number.get(), 2);
+}
+
+/// The key of an application's create outlives Redis while no worker has read the event, also where
+/// the server was known for longer than keys live.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_an_application_outlives_an_emptied_redis() {
+    let namespace = Namespace::fresh().await;
+    drop(backend(&namespace).await);
+    let mut redis = redis(&namespace).await;
+    let marks: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("{}server:*", namespace.config.redis_prefix))
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    redis::cmd("SET")
+        .arg(&marks[0])
+        .arg(1)
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    let backend = backend(&namespace).await;
+    let key = |body: &[u8]| {
+        let text = "f4a3cf4e-4c9c-4a52-9d2a-6a1f3f4b7c11";
+        chat_core::key::StoredKey::new(None, "/applications", text, body)
+    };
+    let create = async |body: &[u8]| {
+        backend
+            .create_application("one".into(), Some(key(body)))
+            .await
+    };
+    let token = create(b"{}").await.unwrap();
+    empty(&namespace).await;
+    assert_eq!(create(b"{}").await.unwrap(), token);
+    let other = create(b"{ }").await;
+    assert!(matches!(other, Err(Error::KeyReused)), "{other:?}");
 }
 
 /// A topic that was made anew is noticed, its epoch raised, and it is read from its beginning.

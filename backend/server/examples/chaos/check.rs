@@ -13,6 +13,8 @@ use chat_wire::search::Sort;
 
 use crate::Failure;
 use crate::ledger::Operation;
+use crate::load::{COMMON, Load};
+use crate::system::{SETTLING, System};
 
 /// Items of one page.
 const PAGE: u32 = 1_000;
@@ -138,7 +140,70 @@ pub(crate) async fn all_hits(
     Ok(hits)
 }
 
-/// Compares one chat with the ledger. `common` is a text that every body contains.
+/// Waits until everything is settled, and compares it with what a load did.
+pub(crate) async fn load(
+    system: &System,
+    load: &Load,
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
+    let drained = system.drained(SETTLING).await?;
+    verdict.figure("drained after", format!("{} ms", drained.as_millis()));
+    let operations = load.ledger.operations();
+    report(&operations, verdict);
+    let mut by_chat: BTreeMap<ChatNumber, Vec<&Operation>> = BTreeMap::new();
+    for operation in &operations {
+        by_chat.entry(operation.chat).or_default().push(operation);
+    }
+    let client = system.client()?;
+    let (mut rows, mut voids) = (0, 0);
+    for number in &load.chats {
+        let operations = by_chat.remove(number).unwrap_or_default();
+        let highest = operations.iter().filter_map(|op| op.number).max();
+        let highest = highest.map_or(0, chat_wire::ids::MessageNumber::get);
+        system.settled(load.token, *number, highest).await?;
+        let found = chat(&client, load.token, *number, &operations, COMMON, verdict).await?;
+        rows += found.0;
+        voids += found.1;
+    }
+    verdict.figure("rows", rows);
+    let share = f64::from(voids) * 100.0 / f64::from((rows + voids).max(1));
+    verdict.figure("void numbers", format!("{voids} ({share:.2} %)"));
+    Ok(())
+}
+
+/// What the ledger says by itself.
+fn report(operations: &[Operation], verdict: &mut Verdict) {
+    let acknowledged = operations.iter().filter(|op| op.number.is_some()).count();
+    let repeated = operations.iter().filter(|op| op.sends > 1).count();
+    verdict.figure("creates begun", operations.len());
+    verdict.figure("acknowledged", acknowledged);
+    verdict.figure("never acknowledged", operations.len() - acknowledged);
+    verdict.figure("sent more than once", repeated);
+    for operation in operations {
+        verdict.must(
+            "equal answers to one key",
+            operation.other.is_none(),
+            || {
+                format!(
+                    "chat {}: {:?}, then {:?}",
+                    operation.chat, operation.number, operation.other
+                )
+            },
+        );
+    }
+    let mut numbers: Vec<_> = operations
+        .iter()
+        .filter_map(|op| op.number.map(|number| (op.chat, number)))
+        .collect();
+    numbers.sort_unstable();
+    let twice = numbers.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    verdict.must("no number acknowledged twice", twice == 0, || {
+        format!("{twice} numbers")
+    });
+}
+
+/// Compares one chat with the ledger; returns its rows and its void numbers. `common` is a text that
+/// every body contains.
 pub(crate) async fn chat(
     client: &Client,
     token: AppToken,
@@ -146,7 +211,7 @@ pub(crate) async fn chat(
     operations: &[&Operation],
     common: &str,
     verdict: &mut Verdict,
-) -> Result<(), Failure> {
+) -> Result<(u32, u32), Failure> {
     let (messages, settled) = all_messages(client, token, chat).await?;
     let mut by_body: HashMap<&str, Vec<&Message>> = HashMap::new();
     for message in &messages {
@@ -185,6 +250,20 @@ pub(crate) async fn chat(
     verdict.must("nothing that nobody sent", by_body.is_empty(), || {
         format!("chat {chat}: {} bodies are in no ledger", by_body.len())
     });
+    let rows = u32::try_from(messages.len())?;
+    searchable(client, token, chat, &messages, common, verdict).await?;
+    Ok((rows, settled.saturating_sub(rows)))
+}
+
+/// The chat's count and the index, against its rows.
+async fn searchable(
+    client: &Client,
+    token: AppToken,
+    chat: ChatNumber,
+    messages: &[Message],
+    common: &str,
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
     let counted = client.chat(token, chat).await?.messages_count;
     verdict.must(
         "counts equal rows",
@@ -198,16 +277,12 @@ pub(crate) async fn chat(
     );
     let hits = all_hits(client, token, Some(chat), common, Sort::Number).await?;
     let found: Vec<&Message> = hits.iter().map(|hit| &hit.message).collect();
-    verdict.must(
-        "index equals store",
-        found.into_iter().eq(&messages),
-        || {
-            format!(
-                "chat {chat}: {} found, {} stored",
-                hits.len(),
-                messages.len()
-            )
-        },
-    );
+    verdict.must("index equals store", found.into_iter().eq(messages), || {
+        format!(
+            "chat {chat}: {} found, {} stored",
+            hits.len(),
+            messages.len()
+        )
+    });
     Ok(())
 }

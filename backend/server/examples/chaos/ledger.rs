@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use chat_client::key::IdempotencyKey;
 use chat_wire::ids::{ChatNumber, MessageNumber};
 
 use crate::Failure;
@@ -19,6 +20,8 @@ pub(crate) struct Operation {
     pub(crate) body: String,
     /// What was acknowledged, if anything was.
     pub(crate) number: Option<MessageNumber>,
+    /// Another number, which the same key should never have been answered with.
+    pub(crate) other: Option<MessageNumber>,
     /// How often it was sent.
     pub(crate) sends: u32,
 }
@@ -41,19 +44,25 @@ impl Ledger {
     }
 
     /// Writes down that an operation begins; returns its number in the ledger.
-    pub(crate) fn begin(&self, chat: ChatNumber, body: &str, key: &str) -> Result<usize, Failure> {
+    pub(crate) fn begin(
+        &self,
+        chat: ChatNumber,
+        body: &str,
+        key: &IdempotencyKey,
+    ) -> Result<usize, Failure> {
         let id = {
             let mut operations = self.operations.lock().expect("no holder panics");
             operations.push(Operation {
                 chat,
                 body: body.to_owned(),
                 number: None,
+                other: None,
                 sends: 0,
             });
             operations.len() - 1
         };
-        self.write(&serde_json::json!({
-            "op": id, "at_ms": self.at_ms(), "chat": chat, "key": key, "body": body,
+        self.note(serde_json::json!({
+            "op": id, "chat": chat, "key": key.as_str(), "body": body,
         }))?;
         Ok(id)
     }
@@ -62,33 +71,40 @@ impl Ledger {
     pub(crate) fn answer(
         &self,
         id: usize,
-        answer: Result<MessageNumber, String>,
+        answer: Result<MessageNumber, &str>,
     ) -> Result<(), Failure> {
         {
             let mut operations = self.operations.lock().expect("no holder panics");
-            operations[id].sends += 1;
-            if let Ok(number) = &answer {
-                operations[id].number = Some(*number);
+            let operation = &mut operations[id];
+            operation.sends += 1;
+            if let Ok(number) = answer {
+                let first = *operation.number.get_or_insert(number);
+                if first != number {
+                    operation.other = Some(number);
+                }
             }
         }
-        self.write(&serde_json::json!({
-            "op": id, "at_ms": self.at_ms(),
-            "number": answer.as_ref().ok(), "error": answer.as_ref().err(),
-        }))
+        self.note(serde_json::json!({ "op": id, "number": answer.ok(), "error": answer.err() }))
     }
 
-    /// What was done, once it is over.
-    pub(crate) fn close(self) -> Result<Vec<Operation>, Failure> {
-        self.file.lock().expect("no holder panics").flush()?;
-        Ok(self.operations.into_inner().expect("no holder panics"))
-    }
-
-    fn at_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn write(&self, line: &serde_json::Value) -> Result<(), Failure> {
+    /// Writes down anything else that is done or seen.
+    pub(crate) fn note(&self, mut line: serde_json::Value) -> Result<(), Failure> {
+        line["at_ms"] = u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .into();
         let mut file = self.file.lock().expect("no holder panics");
         Ok(writeln!(file, "{line}")?)
+    }
+
+    /// What was done so far.
+    pub(crate) fn operations(&self) -> Vec<Operation> {
+        self.operations.lock().expect("no holder panics").clone()
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // The file is for people; the checker has everything in memory.
+        let _ = self.file.lock().expect("no holder panics").flush();
     }
 }

@@ -2,19 +2,25 @@
 //!
 //! Every case prints its seed and its figures, and ends with a verdict; a broken promise is exit 1.
 
+mod case;
 mod check;
 mod exact;
-mod kill;
 mod ledger;
-mod numbers;
+mod letters;
+mod load;
+mod mode;
 mod process;
-mod real;
+mod raw;
+mod system;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::mode::{Engines, Mode};
 
 /// Prove promises of the chat backend from outside
 #[derive(Debug, Parser)]
@@ -37,16 +43,44 @@ struct Common {
     /// Repeats a run's choices
     #[arg(long, global = true)]
     seed: Option<u64>,
+    /// On the engines that the four URLs name, which scripts/engines has started; they are frozen and emptied
+    #[arg(long, global = true)]
+    engines: bool,
+    /// What stops engines and runs their clients
+    #[arg(long, global = true, default_value = "scripts/engines")]
+    engines_script: PathBuf,
+    #[command(flatten)]
+    shape: system::Shape,
 }
 
 #[derive(Debug, Subcommand)]
 enum Case {
-    /// kill -9 at random moments of many creates; every acknowledged message is there exactly once
-    Kill(kill::Plan),
+    /// kill -9 of random processes during many creates; every acknowledged message is there exactly once
+    Kill(case::kill::Plan),
     /// Many connections on one chat; no number twice, none left out
-    Numbers(numbers::Plan),
+    Numbers(case::numbers::Plan),
+    /// The same create again: at once, after a restart, on the engines after Redis was emptied
+    Retries(case::retries::Plan),
+    /// Storms of edits and deletes; the highest revision wins, what was deleted never comes back
+    Revisions(case::revisions::Plan),
+    /// SIGTERM of every process under load; nobody in flight is cut off, nothing is read again
+    Stop(case::stop::Plan),
+    /// Counters lost or rolled back with unread records in the log (engines)
+    Counters(case::counters::Plan),
+    /// An engine that hangs for half a minute under load (engines)
+    Outage(case::outage::Plan),
+    /// Workers that come and go every two seconds (engines)
+    Rebalance(case::rebalance::Plan),
+    /// Messages of a chat whose own worker hangs (engines)
+    Order(case::order::Plan),
+    /// Records that can never apply among good ones (engines)
+    Poison(case::poison::Plan),
+    /// A log that is re-created under running processes (engines)
+    Relog(case::relog::Plan),
+    /// Starts that cannot succeed, or not yet, and what they say (engines)
+    Start(case::start::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
-    Real(real::Plan),
+    Real(case::real::Plan),
 }
 
 /// Anything that ends a case before its verdict.
@@ -57,37 +91,71 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let seed = cli.common.seed.unwrap_or_else(rand::random);
     let mut verdict = check::Verdict::new(seed);
-    let outcome = match work_dir(cli.common.work) {
-        Err(error) => Err(error.into()),
-        Ok((work, _guard)) => {
-            let server = process::Plan {
-                chatd: cli.common.chatd,
-                work,
-            };
-            let done = match cli.case {
-                Case::Kill(plan) => kill::run(&plan, server, seed, &mut verdict).await,
-                Case::Numbers(plan) => numbers::run(&plan, server, &mut verdict).await,
-                Case::Real(plan) => real::run(&plan, server, seed, &mut verdict).await,
-            };
-            drop(_guard);
-            done
+    let outcome = run(cli, seed, &mut verdict).await;
+    say(&format!("{verdict}"));
+    match outcome {
+        Ok(()) if verdict.kept() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("the case could not be finished: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli, seed: u64, verdict: &mut check::Verdict) -> Result<(), Failure> {
+    let (work, _guard) = work_dir(cli.common.work)?;
+    let mode = match cli.common.engines {
+        false => Mode::Embedded,
+        true => {
+            // Not of the seed: a run that is repeated finds nothing of the one before.
+            let name = format!("chaos{:08x}", rand::random::<u32>());
+            let script = std::path::absolute(cli.common.engines_script)?;
+            Mode::Engines(Arc::new(Engines::from_environment(script, name)?))
         }
     };
-    match outcome {
-        Ok(()) if verdict.kept() => {
-            say(&format!("{verdict}"));
-            ExitCode::SUCCESS
-        }
-        Ok(()) => {
-            say(&format!("{verdict}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            say(&format!(
-                "{verdict}\nthe case could not be finished: {error}"
-            ));
-            ExitCode::FAILURE
-        }
+    verdict.figure(
+        "mode",
+        if cli.common.engines {
+            "engines"
+        } else {
+            "embedded"
+        },
+    );
+    let on = process::Plan {
+        chatd: cli.common.chatd,
+        work,
+        mode,
+    };
+    let shape = cli.common.shape;
+    let done = dispatch(cli.case, on, shape, seed, verdict).await;
+    if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
+        verdict.figure("load of the machine", load.trim());
+    }
+    done
+}
+
+async fn dispatch(
+    case: Case,
+    on: process::Plan,
+    shape: system::Shape,
+    seed: u64,
+    verdict: &mut check::Verdict,
+) -> Result<(), Failure> {
+    match case {
+        Case::Kill(plan) => case::kill::run(&plan, on, shape, seed, verdict).await,
+        Case::Numbers(plan) => case::numbers::run(&plan, on, shape, verdict).await,
+        Case::Retries(plan) => case::retries::run(&plan, on, shape, seed, verdict).await,
+        Case::Revisions(plan) => case::revisions::run(&plan, on, shape, seed, verdict).await,
+        Case::Stop(plan) => case::stop::run(&plan, on, shape, verdict).await,
+        Case::Counters(plan) => case::counters::run(&plan, on, shape, seed, verdict).await,
+        Case::Outage(plan) => case::outage::run(&plan, on, shape, seed, verdict).await,
+        Case::Rebalance(plan) => case::rebalance::run(&plan, on, shape, seed, verdict).await,
+        Case::Order(plan) => case::order::run(&plan, on, shape, seed, verdict).await,
+        Case::Poison(plan) => case::poison::run(&plan, on, shape, seed, verdict).await,
+        Case::Relog(plan) => case::relog::run(&plan, on, shape, seed, verdict).await,
+        Case::Start(plan) => case::start::run(&plan, on, verdict).await,
+        Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A `chatd` under test: started, killed, started again, on the same ports and data.
+//! One `chatd` under test: started, killed, frozen, started again, on the same addresses and data.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -8,67 +8,147 @@ use std::time::{Duration, Instant};
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config};
 use chat_client::retries::Retries;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::Failure;
+use crate::mode::{self, Mode};
 
 /// How long a start may take.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is awaited.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What to run, and where.
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// The program.
     pub(crate) chatd: PathBuf,
-    /// Data in `data`, log lines in `chatd.log`.
+    /// Data in `data`, log lines in `*.log`.
     pub(crate) work: PathBuf,
+    /// On what.
+    pub(crate) mode: Mode,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Everything: the embedded default.
+    All,
+    /// The API.
+    Api,
+    /// The worker of this name.
+    Worker(&'static str),
+}
+
+impl Role {
+    /// The workers' names.
+    pub(crate) const WORKERS: [&'static str; 4] = ["applications", "chats", "messages", "search"];
+
+    /// Whether clients are served.
+    pub(crate) const fn serves(self) -> bool {
+        matches!(self, Self::All | Self::Api)
+    }
+
+    fn command(self) -> Vec<&'static str> {
+        match self {
+            Self::All => Vec::new(),
+            Self::Api => vec!["api"],
+            Self::Worker(name) => vec!["worker", name],
+        }
+    }
+
+    /// For people.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            _ => self.command().join("-"),
+        }
+    }
 }
 
 /// A process and its addresses.
-pub(crate) struct Server {
+pub(crate) struct Process {
     plan: Plan,
+    pub(crate) role: Role,
+    log: PathBuf,
     listen: SocketAddr,
     admin_listen: SocketAddr,
     child: Child,
 }
 
-impl Server {
-    /// Starts it on free ports; returns when it is ready.
-    pub(crate) async fn start(plan: Plan) -> Result<Self, Failure> {
+impl Process {
+    /// Starts it on free ports, and does not wait.
+    pub(crate) fn spawn(plan: &Plan, role: Role, nth: usize) -> Result<Self, Failure> {
         let (listen, admin_listen) = (free_port()?, free_port()?);
-        let child = spawn(&plan, listen, admin_listen)?;
-        let mut server = Self {
-            plan,
+        let log = plan.work.join(format!("{}-{nth}.log", role.name()));
+        let child = spawn(plan, role, &log, listen, admin_listen)?;
+        Ok(Self {
+            plan: plan.clone(),
+            role,
+            log,
             listen,
             admin_listen,
             child,
-        };
-        server.ready().await?;
-        Ok(server)
+        })
     }
 
-    /// SIGKILL, and a new process on what the old one left; returns the time until it was ready.
-    pub(crate) async fn kill_and_restart(&mut self) -> Result<Duration, Failure> {
+    /// SIGKILL, and a new process in its place, which is not waited for.
+    pub(crate) async fn kill_and_respawn(&mut self) -> Result<(), Failure> {
         self.child.kill().await?;
-        let started = Instant::now();
-        self.child = spawn(&self.plan, self.listen, self.admin_listen)?;
-        self.ready().await?;
-        Ok(started.elapsed())
+        self.respawn()
     }
 
-    async fn ready(&mut self) -> Result<(), Failure> {
+    /// A new process in place of one that has ended.
+    pub(crate) fn respawn(&mut self) -> Result<(), Failure> {
+        self.child = spawn(
+            &self.plan,
+            self.role,
+            &self.log,
+            self.listen,
+            self.admin_listen,
+        )?;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// SIGTERM; returns how long it took to end.
+    pub(crate) async fn terminate(&mut self, limit: Duration) -> Result<Duration, Failure> {
+        let started = Instant::now();
+        self.signal("-TERM").await?;
+        match tokio::time::timeout(limit, self.child.wait()).await {
+            Ok(status) => match status? {
+                status if status.success() => Ok(started.elapsed()),
+                status => Err(format!("{} ended with {status}", self.role.name()).into()),
+            },
+            Err(_) => Err(format!("{} does not end when it is told to", self.role.name()).into()),
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) async fn signal(&self, signal: &str) -> Result<(), Failure> {
+        let pid = self.child.id().ok_or("the process has ended")?;
+        mode::send(signal, pid).await
+    }
+
+    /// Waits until it says that it is ready; returns how long that took.
+    pub(crate) async fn ready(&mut self) -> Result<Duration, Failure> {
         let started = Instant::now();
         let admin = self.admin()?;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                return Err(format!("chatd ended at its start: {status}; see chatd.log").into());
+                let log = self.log.display();
+                return Err(format!("chatd ended at its start: {status}; see {log}").into());
             }
             if admin.ready().await.is_ok_and(|readiness| readiness.ready) {
-                return Ok(());
+                return Ok(started.elapsed());
             }
             if started.elapsed() > START_DEADLINE {
-                return Err("chatd is not ready in time".into());
+                let log = self.log.display();
+                return Err(format!("chatd is not ready in time; see {log}").into());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -76,43 +156,37 @@ impl Server {
 
     /// A client that repeats nothing by itself: what a case repeats is in its ledger.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(patient(&format!("http://{}", self.listen)))?)
+        Ok(Client::new(patient(&self.api()))?)
     }
 
     /// A client of the admin listener.
     pub(crate) fn admin(&self) -> Result<Admin, Failure> {
-        Ok(Admin::new(patient(&format!(
-            "http://{}",
-            self.admin_listen
-        )))?)
+        Ok(Admin::new(patient(&self.admin_url()))?)
     }
 
-    /// Waits until every group has read its topic to the end; returns how long that took.
-    pub(crate) async fn drained(&self, limit: Duration) -> Result<Duration, Failure> {
-        let admin = self.admin()?;
-        let started = Instant::now();
-        loop {
-            let lag = admin.lag().await?;
-            if lag
-                .groups
-                .iter()
-                .all(|group| group.figures.lag_records == Some(0))
-            {
-                return Ok(started.elapsed());
-            }
-            if started.elapsed() > limit {
-                return Err("the workers did not drain the log in time".into());
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+    /// URL of the API.
+    pub(crate) fn api(&self) -> String {
+        format!("http://{}", self.listen)
     }
 
-    /// URLs of the API and of the admin listener.
-    pub(crate) fn addresses(&self) -> (String, String) {
-        (
-            format!("http://{}", self.listen),
-            format!("http://{}", self.admin_listen),
-        )
+    /// Where the API listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// URL of the admin listener.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}", self.admin_listen)
+    }
+
+    /// Where the admin listener is.
+    pub(crate) const fn admin_address(&self) -> SocketAddr {
+        self.admin_listen
+    }
+
+    /// What it has logged, all its lives together.
+    pub(crate) fn log(&self) -> Result<String, Failure> {
+        Ok(std::fs::read_to_string(&self.log)?)
     }
 
     /// Resident memory now and at its most, in MiB, where the system tells.
@@ -127,15 +201,21 @@ impl Server {
         Some((field("VmRSS:")?, field("VmHWM:")?))
     }
 
-    /// SIGTERM would be kinder; a case is over, and its data may go.
-    pub(crate) async fn end(mut self) -> Result<(), Failure> {
-        Ok(self.child.kill().await?)
+    /// Processor time that it has used, where the system tells.
+    pub(crate) fn processor_time(&self) -> Option<Duration> {
+        let pid = self.child.id()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let ticks = |at: usize| fields.split(' ').nth(at)?.parse::<u64>().ok();
+        // Fields 14 and 15 of proc(5), in hundredths of a second on every Linux of today.
+        Some(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
     }
 }
 
+/// What every client of the harness is: patient for longer than any deadline of ours, and trying once.
 fn patient(server: &str) -> Config {
     Config {
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(40),
         retries: Retries {
             most: 0,
             ..Retries::default()
@@ -144,12 +224,20 @@ fn patient(server: &str) -> Config {
     }
 }
 
-fn spawn(plan: &Plan, listen: SocketAddr, admin_listen: SocketAddr) -> Result<Child, Failure> {
+fn spawn(
+    plan: &Plan,
+    role: Role,
+    log: &std::path::Path,
+    listen: SocketAddr,
+    admin_listen: SocketAddr,
+) -> Result<Child, Failure> {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(plan.work.join("chatd.log"))?;
-    Command::new(&plan.chatd)
+        .open(log)?;
+    plan.mode
+        .chatd(&plan.chatd)
+        .args(role.command())
         .arg("--listen")
         .arg(listen.to_string())
         .arg("--admin-listen")
@@ -164,6 +252,6 @@ fn spawn(plan: &Plan, listen: SocketAddr, admin_listen: SocketAddr) -> Result<Ch
 }
 
 /// A port that was free a moment ago; the process is restarted on it, so it cannot be left to the system.
-fn free_port() -> std::io::Result<SocketAddr> {
+pub(crate) fn free_port() -> std::io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }

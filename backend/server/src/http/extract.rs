@@ -273,10 +273,10 @@ pub struct Json<T> {
     pub bytes: Bytes,
 }
 
-impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let bytes = body(request, "application/json", limits::REQUEST_BYTES).await?;
         Ok(Self {
             value: json(&bytes)?,

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -11,6 +11,7 @@ use chat_wire::ids::AppToken;
 use chat_wire::problem::{Code, Problem};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::config::Config;
 use crate::http::Api;
 use crate::http::problem::{RETRY_SECONDS, Refusal};
 use crate::telemetry::{Metrics, Route};
+use crate::traffic::{Answered, Shed};
 
 /// Takes between two clean-ups of limiters that nobody uses any more.
 const SWEEP_EVERY: u64 = 65_536;
@@ -102,18 +104,46 @@ pub(crate) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     response
 }
 
-/// Counts an answer under the pattern of its route.
+/// Counts an answer of the API under the pattern of its route, and in the traffic.
 pub(crate) async fn measure(
     State(metrics): State<Arc<Metrics>>,
     path: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
+    let _in_flight = metrics.traffic.enter();
+    let started = Instant::now();
+    let response = count(&metrics, path, request, next).await;
+    metrics.traffic.count(Answered {
+        status: response.status().as_u16(),
+        created: response.extensions().get().copied(),
+        shed: response.extensions().get::<Shed>().is_some(),
+        took: started.elapsed(),
+    });
+    response
+}
+
+/// Counts an answer of the admin listener under the pattern of its route.
+pub(crate) async fn measure_admin(
+    State(metrics): State<Arc<Metrics>>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    count(&metrics, path, request, next).await
+}
+
+async fn count(
+    metrics: &Metrics,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let method = name_of(request.method());
-    metrics.in_flight.inc();
+    let at_work = AtWork::begin(&metrics.in_flight);
     let response = next.run(request).await;
-    metrics.in_flight.dec();
+    drop(at_work);
     let route = Route {
         route: path.map_or_else(|| "(none)".to_owned(), |path| path.as_str().to_owned()),
         method,
@@ -125,6 +155,22 @@ pub(crate) async fn measure(
         .observe(started.elapsed().as_secs_f64());
     metrics.requests.get_or_create(&route).inc();
     response
+}
+
+/// Counts a request as long as it is at work, also where its client goes away in the middle.
+struct AtWork<'a>(&'a Gauge<i64, AtomicI64>);
+
+impl<'a> AtWork<'a> {
+    fn begin(gauge: &'a Gauge<i64, AtomicI64>) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The methods that routes take; anything else shares one label, or clients could make labels.

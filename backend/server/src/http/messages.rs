@@ -18,6 +18,7 @@ use crate::http::Api;
 use crate::http::extract::{self, InChat, Json, OneMessage, Params, Wishes};
 use crate::http::problem::Refusal;
 use crate::http::serve::{Answer, accepted, page_limit, pending};
+use crate::traffic::Created;
 
 pub(super) async fn create(
     State(api): State<Api>,
@@ -32,7 +33,16 @@ pub(super) async fn create(
     let created = MessageCreated {
         message_number: range.first,
     };
-    Ok(accepted(status, &location, &created))
+    Ok(counted(accepted(status, &location, &created), &wishes, 1))
+}
+
+/// Says in passing how many messages were created.
+fn counted(mut response: Response, wishes: &Wishes, messages: u32) -> Response {
+    response.extensions_mut().insert(Created {
+        messages: messages.into(),
+        waited: wishes.wait.is_some(),
+    });
+    response
 }
 
 pub(super) async fn create_batch(
@@ -50,7 +60,9 @@ pub(super) async fn create_batch(
         range.first.get() - 1,
         range.last.get() - range.first.get() + 1
     );
-    Ok(accepted(status, &location, &BatchCreated::from(range)))
+    let messages = range.last.get() - range.first.get() + 1;
+    let response = accepted(status, &location, &BatchCreated::from(range));
+    Ok(counted(response, &wishes, messages))
 }
 
 async fn create_all(

@@ -7,6 +7,8 @@ use chat_wire::problem::{Code, MEDIA_TYPE, Problem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::traffic::Shed;
+
 /// Seconds after which another try is worth it, where nothing better is known.
 pub const RETRY_SECONDS: u64 = 1;
 
@@ -53,6 +55,7 @@ pub(crate) const fn transient(code: Code) -> bool {
     matches!(
         code,
         Code::KeyInFlight
+            | Code::Busy
             | Code::TooManyRequests
             | Code::Unavailable
             | Code::Overloaded
@@ -73,9 +76,13 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        let limited = matches!(self.problem.code, Code::TooManyRequests | Code::Overloaded);
         if status == StatusCode::UNAUTHORIZED {
             // A 401 must name a scheme (RFC 9110, section 15.5.2).
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if limited {
+            response.extensions_mut().insert(Shed);
         }
         response
     }
@@ -125,6 +132,10 @@ impl From<Error> for Refusal {
             Error::Fenced => Problem::new(Code::Fenced, error.to_string()),
             Error::NotAcknowledged => Problem::new(Code::NotAcknowledged, error.to_string())
                 .with_hint("send it again with the same Idempotency-Key to get the same number"),
+            Error::Busy { .. } => Problem::new(Code::Busy, error.to_string())
+                .with_hint("wait for its end, or cancel it with DELETE /admin/reconcile"),
+            Error::UnknownLetter => Problem::new(Code::UnknownLetter, error.to_string())
+                .with_hint("list the letters with GET /admin/dlq and use one of their ids"),
             Error::Exhausted => Problem::new(Code::InvalidValue, error.to_string())
                 .with_hint("create another chat or application"),
             Error::Store(_) | Error::Log(_) | Error::Counters(_) | Error::Search(_) => {

@@ -15,8 +15,6 @@ use crate::workers::run::{Failure, Job};
 
 /// Records of one commit of the index.
 const BATCH_RECORDS: usize = 16_000;
-/// Bytes of one commit of the index.
-const BATCH_BYTES: usize = 1024 * 1024;
 /// Pause between two looks at the store's position.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -48,7 +46,7 @@ impl Job for SearchJob {
     fn limits(&self) -> PollLimits {
         PollLimits {
             records: BATCH_RECORDS,
-            bytes: BATCH_BYTES,
+            bytes: self.backend.ports().search.batch_bytes(),
             wait_ms: 0,
         }
     }

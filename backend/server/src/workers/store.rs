@@ -10,7 +10,7 @@ use chat_core::port::counters::{Counter, Take, Taken};
 use chat_core::port::log::{Group, Headers, NewRecord, Origin, PartitionId, PollLimits, Record};
 use chat_core::port::store;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{GroupName, Metrics};
 use crate::workers::run::{Failure, Job};
 
 /// Records of one transaction.
@@ -151,6 +151,11 @@ impl StoreJob {
         let topic = record.partition.topic.dead_letters();
         self.backend.ports().log.append(topic, dead).await?;
         self.metrics.count(self.group.name(), "dead", 1);
+        let group = self.group.name();
+        self.metrics
+            .dead_letters
+            .get_or_create(&GroupName { group })
+            .inc();
         Ok(())
     }
 

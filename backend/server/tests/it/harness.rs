@@ -7,6 +7,8 @@ use std::time::Duration;
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config as ClientConfig, Create};
 use chat_server::boot::{Error, Role, Running};
+use chat_server::config::Worker;
+use chat_server::stats::Board;
 use chat_wire::applications::NewApplication;
 use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::NewMessage;
@@ -42,9 +44,17 @@ impl Server {
     }
 
     async fn on(data: Arc<TempDir>, flags: Vec<&'static str>) -> Result<Self, Error> {
+        Self::as_role(data, flags, Role::All).await
+    }
+
+    async fn as_role(
+        data: Arc<TempDir>,
+        flags: Vec<&'static str>,
+        role: Role,
+    ) -> Result<Self, Error> {
         let config = mode::config(data.path(), &flags);
         mode::prepare(&config).await?;
-        let running = Running::start(config, Role::All).await?;
+        let running = Running::start(config, role).await?;
         let api = running.api.expect("it serves the API");
         let client = Client::new(patient(api)).unwrap();
         let admin = Admin::new(patient(running.admin)).unwrap();
@@ -56,6 +66,25 @@ impl Server {
             client,
             admin,
         })
+    }
+
+    /// Only the API, with these flags; no worker is there unless somebody starts one.
+    pub(crate) async fn api_alone(flags: &[&'static str]) -> Self {
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        Self::as_role(data, flags.to_vec(), Role::Api)
+            .await
+            .unwrap()
+    }
+
+    /// A worker beside it, on the same data.
+    pub(crate) async fn worker(&self, worker: Worker) -> Running {
+        let config = mode::config(self.data.path(), &self.flags);
+        Running::start(config, Role::Worker(worker)).await.unwrap()
+    }
+
+    /// What its parts tell the snapshots.
+    pub(crate) fn board(&self) -> &Board {
+        self.running.board()
     }
 
     /// A second server on the same directory.

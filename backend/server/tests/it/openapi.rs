@@ -49,8 +49,14 @@ async fn every_path_takes_the_documented_methods_and_no_other() {
         assert_eq!(allowed, expected, "{template}");
         for method in ["GET", "PUT", "POST", "DELETE"] {
             let documented = methods.iter().any(|one| one == method);
-            let answer = request(method).send().await;
-            assert_eq!(answer.status != 405, documented, "{method} {template}");
+            // The head says it, where the body has no end.
+            let endless = method == "GET" && template == "/admin/stats/stream";
+            let status = match endless {
+                true => request(method).open().await.status().as_u16(),
+                false => request(method).send().await.status,
+            };
+            let allowed = status != 405;
+            assert_eq!(allowed, documented, "{method} {template}");
         }
     }
 }

@@ -10,13 +10,14 @@ use crate::time::Timestamp;
 pub enum Status {
     /// Nothing waits, or what waits is young and is being read.
     Ok,
-    /// More waits than is usual, and it gets less.
+    /// Something has waited long, and it gets less.
     Behind,
     /// It could not be found out, or not for long enough to judge.
     Unknown,
-    /// More comes in than is read, over the whole window.
+    /// Something has waited long, and it gets more: more comes in than is read.
     Growing,
-    /// A member is there and reads nothing, although something waits.
+    /// A member is there and reads nothing, although something waits; or retention removed what it
+    /// would have to read.
     Stalled,
     /// No member is there: nothing is read until one is started.
     Stopped,
@@ -57,10 +58,10 @@ pub struct Figures {
     /// milliseconds; absent also where nothing waits.
     #[serde(default)]
     pub oldest_age_ms: Option<u64>,
-    /// Records a second that came in, over the window.
+    /// Records a second that came in, over the last six samples.
     #[serde(default)]
     pub in_per_second: Option<f64>,
-    /// Records a second that were applied, over the window.
+    /// Records a second that were applied, over the last six samples.
     #[serde(default)]
     pub out_per_second: Option<f64>,
     /// Seconds until nothing waits at these rates; absent where that is never, or where nothing waits.

@@ -2,12 +2,17 @@
 -- KEYS: application, counter, the fences of both, and the idempotency key where there is one.
 -- ARGV: server, count, chat number or 0, then body hash, uid, lease in ms, "1" if absent in the store.
 local app = redis.call('HMGET', KEYS[1], 'l', 'c', 'g', 's', 'r')
+local chat = tonumber(ARGV[3])
 if not app[1] or app[1] ~= app[2] or app[4] ~= ARGV[1] then
-  if redis.call('EXISTS', KEYS[3]) == 1 then return {'fenced'} end
-  return {'unknown', 'chats'}
+  if redis.call('EXISTS', KEYS[3]) == 0 then return {'unknown', 'chats'} end
+  -- The chat's own recovery is begun beside the application's.
+  if chat > 0 and redis.call('EXISTS', KEYS[4]) == 0 then
+    local own = redis.call('HMGET', KEYS[2], 'l', 'c', 's')
+    if not own[1] or own[1] ~= own[2] or own[3] ~= ARGV[1] then return {'unknown', 'messages'} end
+  end
+  return {'fenced'}
 end
 local last, generation = tonumber(app[1]), app[3]
-local chat = tonumber(ARGV[3])
 if chat > 0 then
   if chat > last then return {'range'} end
   local own = redis.call('HMGET', KEYS[2], 'l', 'c', 'g', 's')

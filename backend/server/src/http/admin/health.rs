@@ -30,7 +30,7 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 /// Asks every dependency, all at once.
-pub(super) async fn readiness(ports: &Ports) -> Readiness {
+pub(crate) async fn readiness(ports: &Ports) -> Readiness {
     let (store, log, counters, search) = tokio::join!(
         check("store", ports.store.check()),
         check("log", ports.log.check()),

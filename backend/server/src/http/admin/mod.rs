@@ -2,19 +2,28 @@
 
 mod applications;
 mod authorize;
+mod dlq;
 mod doctor;
+mod drift;
 mod health;
 mod lag;
 mod metrics;
+mod reconcile;
+mod stats;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use chat_core::backend::Backend;
+use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::health::readiness;
+pub(crate) use self::lag::head;
 use crate::http::{guard, method_not_allowed, no_such_path};
+use crate::sampler::Sampler;
+use crate::stats::Snapshots;
 use crate::telemetry::Metrics;
 
 /// What every handler of the admin listener may use.
@@ -24,6 +33,12 @@ pub struct Admin {
     pub backend: Backend,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How far each group is behind.
+    pub sampler: Arc<Sampler>,
+    /// Everything at a glance.
+    pub snapshots: Arc<Snapshots>,
+    /// Cancelled when the server stops: streams end.
+    pub stop: CancellationToken,
     /// The bearer key, if one is asked for.
     pub key: Option<Arc<str>>,
 }
@@ -44,6 +59,19 @@ pub fn guarded_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
         ("/metrics", get(metrics::page)),
         ("/admin/applications", get(applications::list)),
         ("/admin/lag", get(lag::show)),
+        ("/admin/stats", get(stats::show)),
+        ("/admin/stats/stream", get(stats::open)),
+        ("/admin/drift", get(drift::show)),
+        (
+            "/admin/reconcile",
+            get(reconcile::show)
+                .post(reconcile::begin)
+                .delete(reconcile::cancel),
+        ),
+        ("/admin/dlq", get(dlq::list)),
+        ("/admin/dlq/{id}", get(dlq::show)),
+        ("/admin/dlq/replay", post(dlq::replay)),
+        ("/admin/dlq/discard", post(dlq::discard)),
         ("/admin/doctor", get(doctor::show)),
     ]
 }
@@ -67,7 +95,7 @@ pub fn router(admin: Admin) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&admin.metrics),
-            guard::measure,
+            guard::measure_admin,
         ))
         .with_state(admin)
 }

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chat_client::client::{Client, Create};
-use chat_wire::applications::NewApplication;
 use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::Message;
 use chat_wire::time::Timestamp;
@@ -15,7 +14,9 @@ use tokio::process::Command;
 
 use crate::check::{Verdict, all_messages};
 use crate::exact;
-use crate::process::{self, Server};
+use crate::load;
+use crate::process::{self, Process};
+use crate::system::{SETTLING, Shape, System};
 use crate::{Failure, say};
 
 /// What to import, and how many searches to compare.
@@ -46,20 +47,22 @@ struct Line {
 /// Runs the case.
 pub(crate) async fn run(
     plan: &Plan,
-    server: process::Plan,
+    on: process::Plan,
+    shape: Shape,
     seed: u64,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
     let chats = read(&plan.file)?;
     let lines: usize = chats.iter().map(Vec::len).sum();
-    let server = Server::start(server).await?;
-    let client = server.client()?;
+    let system = System::start(on, shape).await?;
+    let client = system.client()?;
+    let server = system.serving().next().ok_or("nothing serves")?;
     // A neighbour with the same words: nothing of it may ever be found.
     let other = neighbour(&client, &chats).await?;
 
     say(&format!("importing {lines} messages"));
     let started = Instant::now();
-    let token = import(plan, &server).await?;
+    let token = import(plan, server).await?;
     verdict.figure("imported", lines);
     verdict.figure(
         "searchable after",
@@ -93,8 +96,8 @@ pub(crate) async fn run(
     truth
         .compare(&client, plan.fragments, plan.metacharacters, seed, verdict)
         .await?;
-    server.drained(Duration::from_secs(10)).await?;
-    server.end().await
+    system.drained(SETTLING).await?;
+    system.end().await
 }
 
 /// The lines by chat, in order of first appearance, as an import numbers them.
@@ -116,19 +119,8 @@ fn read(file: &PathBuf) -> Result<Vec<Vec<Line>>, Failure> {
 }
 
 async fn neighbour(client: &Client, chats: &[Vec<Line>]) -> Result<AppToken, Failure> {
-    let name = NewApplication {
-        name: "neighbour".into(),
-    };
-    let token = client
-        .create_application(&name, &Create::default())
-        .await?
-        .value
-        .token;
-    let chat = client
-        .create_chat(token, &Create::default())
-        .await?
-        .value
-        .chat_number;
+    let (token, numbers) = load::application(client, "neighbour", 1).await?;
+    let chat = numbers[0];
     let lines: Vec<u8> = chats
         .iter()
         .filter_map(|lines| lines.first())
@@ -146,8 +138,7 @@ async fn neighbour(client: &Client, chats: &[Vec<Line>]) -> Result<AppToken, Fai
     Ok(token)
 }
 
-async fn import(plan: &Plan, server: &Server) -> Result<AppToken, Failure> {
-    let (api, admin) = server.addresses();
+async fn import(plan: &Plan, server: &Process) -> Result<AppToken, Failure> {
     let output = Command::new(&plan.chatctl)
         .args([
             "import",
@@ -159,9 +150,9 @@ async fn import(plan: &Plan, server: &Server) -> Result<AppToken, Failure> {
             "json",
         ])
         .arg("--server")
-        .arg(api)
+        .arg(server.api())
         .arg("--admin")
-        .arg(admin)
+        .arg(server.admin_url())
         .arg(&plan.file)
         .output()
         .await

@@ -1,17 +1,18 @@
-//! Many connections on one chat: the numbers are 1..N, each once.
+//! Many connections on one chat: the numbers are 1..N, each once (promise 2).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chat_client::client::Create;
-use chat_wire::applications::NewApplication;
 use chat_wire::messages::NewMessage;
 use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::check::{Verdict, all_messages};
-use crate::process::{self, Server};
+use crate::load;
+use crate::process;
+use crate::system::{SETTLING, Shape, System};
 
 /// How much.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ pub(crate) struct Plan {
     /// Creates in all
     #[arg(long, default_value_t = 20_000)]
     creates: u32,
-    /// Connections at once
+    /// Connections at once, to each process that serves
     #[arg(long, default_value_t = 64)]
     connections: u32,
 }
@@ -27,30 +28,25 @@ pub(crate) struct Plan {
 /// Runs the case.
 pub(crate) async fn run(
     plan: &Plan,
-    server: process::Plan,
+    on: process::Plan,
+    shape: Shape,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
-    let server = Server::start(server).await?;
-    let client = server.client()?;
-    let name = NewApplication {
-        name: "numbers".into(),
-    };
-    let token = client
-        .create_application(&name, &Create::default())
-        .await?
-        .value
-        .token;
-    let chat = client
-        .create_chat(token, &Create::default())
-        .await?
-        .value
-        .chat_number;
+    let system = System::start(on, shape).await?;
+    let client = system.client()?;
+    let (token, chats) = load::application(&client, "numbers", 1).await?;
+    let chat = chats[0];
 
     let left = Arc::new(AtomicU32::new(plan.creates));
     let mut connections = JoinSet::new();
     let started = Instant::now();
-    for _ in 0..plan.connections {
-        let (client, left) = (client.clone(), Arc::clone(&left));
+    let clients = system.clients()?;
+    verdict.figure(
+        "connections",
+        format!("{} to each of {}", plan.connections, clients.len()),
+    );
+    for client in std::iter::repeat_n(clients, plan.connections as usize).flatten() {
+        let left = Arc::clone(&left);
         connections.spawn(async move {
             let mut numbers = Vec::new();
             let take = |left: u32| left.checked_sub(1);
@@ -96,7 +92,7 @@ pub(crate) async fn run(
         },
     );
 
-    server.drained(Duration::from_secs(120)).await?;
+    system.drained(SETTLING).await?;
     let (messages, settled) = all_messages(&client, token, chat).await?;
     let stored = messages.iter().map(|message| message.message_number.get());
     verdict.figure("rows", messages.len());
@@ -105,5 +101,5 @@ pub(crate) async fn run(
         stored.eq(1..=plan.creates) && settled == plan.creates,
         || format!("{} rows, settled through {settled}", messages.len()),
     );
-    server.end().await
+    system.end().await
 }

@@ -1,0 +1,184 @@
+//! Acting: each step looks again at what it is about to change, and doing it twice is doing it once.
+
+use std::time::Duration;
+
+use chat_wire::admin::reconcile::{Act, Outcome};
+use tokio::time::Instant;
+
+use super::judge::Finding;
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::port::counters::Counter;
+use crate::port::signals::Subject;
+use crate::port::store::{ChatKey, Position, Writes};
+use crate::settle::VOIDS_A_STEP;
+
+/// Between two looks whether counters have been recovered.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// On top of the deadline that a recovery waits out.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Tells an error as the outcome of a step.
+fn failed(error: &Error) -> Outcome {
+    Outcome::Failed(error.to_string())
+}
+
+impl Backend {
+    /// Recovers counters that are missing or behind, all at once: each waits for the same deadline.
+    /// Nothing is ever set down, and no key is made here: a missing one takes the fenced recovery.
+    pub(super) async fn raise_counters(&self, wanted: &[(Counter, Finding)]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(wanted.len());
+        for (counter, finding) in wanted {
+            outcomes.push(self.begin_raise(*counter, *finding).await);
+        }
+        let deadline = Instant::now() + self.settings().create_deadline + RECOVERY_PATIENCE;
+        while outcomes.iter().any(Option::is_none) && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let waiting: Vec<usize> = (0..wanted.len())
+                .filter(|at| outcomes[*at].is_none())
+                .collect();
+            let counters: Vec<Counter> = waiting.iter().map(|at| wanted[*at].0).collect();
+            match self.ports().counters.last_of(&counters).await {
+                Ok(found) => {
+                    for (at, _) in waiting.iter().zip(found).filter(|(_, last)| last.is_some()) {
+                        outcomes[*at] = Some(Outcome::Done);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "a recovery is waited for"),
+            }
+        }
+        let late = || Outcome::Waits("its recovery has not ended yet".to_owned());
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(late))
+            .collect()
+    }
+
+    /// `None` where a recovery is under way now.
+    async fn begin_raise(&self, counter: Counter, finding: Finding) -> Option<Outcome> {
+        let to = u32::try_from(finding.to).unwrap_or(u32::MAX);
+        let raised = async {
+            match self.ports().counters.last(counter).await? {
+                Some(last) if last >= to => return Ok(Some(Outcome::Unneeded)),
+                Some(_) => self.raise(counter, to).await?,
+                None => match self.recover(counter).await {
+                    Ok(()) => {}
+                    Err(Error::Fenced) => return Ok(None),
+                    Err(error) => return Err(error),
+                },
+            }
+            Ok(Some(Outcome::Done))
+        };
+        raised
+            .await
+            .unwrap_or_else(|error: Error| Some(failed(&error)))
+    }
+
+    /// One step, other than raising a counter.
+    pub(super) async fn act(&self, counter: Counter, finding: Finding) -> Outcome {
+        let done = match (finding.act, counter) {
+            (Act::SetCount, Counter::Messages(chat)) => self.set_messages_count(chat).await,
+            (Act::SetCount, Counter::Chats(_)) => self.set_chats_count(counter).await,
+            (Act::VoidHoles, Counter::Messages(chat)) => self.void_holes(chat, finding.to).await,
+            (Act::Reindex, Counter::Messages(chat)) => self.reindex(chat).await,
+            // Counters are raised together, and an application has neither voids nor documents.
+            (Act::RaiseCounter | Act::VoidHoles | Act::Reindex, _) => Ok(Outcome::Unneeded),
+        };
+        done.unwrap_or_else(|error| failed(&error))
+    }
+
+    /// Locks the chat's row, counts, sets (CORRECTNESS, rule 25): who applies waits for the lock, so
+    /// that nothing is counted twice or not at all.
+    async fn set_messages_count(&self, chat: ChatKey) -> Result<Outcome, Error> {
+        let mut tx = self.ports().store.begin_free().await?;
+        let Some(mut row) = tx.chats(&[chat]).await?.pop() else {
+            return Ok(Outcome::Unneeded);
+        };
+        let tally = tx.tally(chat).await?;
+        let live = u32::try_from(tally.live).unwrap_or(u32::MAX);
+        let highest = row.highest.max(tally.highest);
+        if (row.messages_count, row.highest) == (live, highest) {
+            return Ok(Outcome::Unneeded);
+        }
+        tracing::warn!(
+            chat.number = chat.chat.get(),
+            count.was = row.messages_count,
+            count.is = live,
+            "a count that its rows contradict is set"
+        );
+        row.messages_count = live;
+        row.highest = highest;
+        tx.write(Writes {
+            update_chats: vec![row],
+            ..Writes::default()
+        })
+        .await?;
+        tx.commit(Position::START).await?;
+        let subject = Subject::Chat(chat.token, chat.chat);
+        self.ports().signals.publish(&[subject]).await;
+        Ok(Outcome::Done)
+    }
+
+    async fn set_chats_count(&self, counter: Counter) -> Result<Outcome, Error> {
+        let token = counter.token();
+        let mut tx = self.ports().store.begin_free().await?;
+        let Some(mut row) = tx.applications(&[token]).await?.pop() else {
+            return Ok(Outcome::Unneeded);
+        };
+        let tally = tx.tally_chats(token).await?;
+        let live = u32::try_from(tally.live).unwrap_or(u32::MAX);
+        if row.chats_count == live {
+            return Ok(Outcome::Unneeded);
+        }
+        tracing::warn!(
+            count.was = row.chats_count,
+            count.is = live,
+            "an application's count that its rows contradict is set"
+        );
+        row.chats_count = live;
+        tx.write(Writes {
+            update_applications: vec![row],
+            ..Writes::default()
+        })
+        .await?;
+        tx.commit(Position::START).await?;
+        let subject = Subject::Application(token);
+        self.ports().signals.publish(&[subject]).await;
+        Ok(Outcome::Done)
+    }
+
+    /// The comparison has waited in the order of rule 18 for what is below `through`.
+    async fn void_holes(&self, chat: ChatKey, through: u64) -> Result<Outcome, Error> {
+        let through = u32::try_from(through).unwrap_or(u32::MAX);
+        let mut voided = 0;
+        loop {
+            // From the beginning: a row below what was settled may be gone too.
+            let voids = self.void(chat, through, Some(0)).await?;
+            voided += voids;
+            if voids < VOIDS_A_STEP as u64 {
+                break;
+            }
+        }
+        self.reconciler().sightings.forget(Counter::Messages(chat));
+        Ok(match voided {
+            0 => Outcome::Unneeded,
+            _ => Outcome::Done,
+        })
+    }
+
+    async fn reindex(&self, chat: ChatKey) -> Result<Outcome, Error> {
+        let mended = self.mend_documents(chat).await?;
+        tracing::warn!(
+            chat.number = chat.chat.get(),
+            indexed = mended.indexed,
+            removed = mended.removed,
+            refused = mended.refused,
+            "the index is made to say what the rows say"
+        );
+        Ok(match (mended.refused, mended.indexed + mended.removed) {
+            (0, 0) => Outcome::Unneeded,
+            (0, _) => Outcome::Done,
+            (refused, _) => Outcome::Failed(format!("the index refuses {refused} documents")),
+        })
+    }
+}

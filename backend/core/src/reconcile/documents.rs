@@ -1,0 +1,219 @@
+//! Documents beside rows: which messages the index lacks, which documents have no message, and mending both.
+//!
+//! Numbers and revisions are compared, not only how many there are: a document that is missing and one
+//! too many would hide each other.
+
+use std::collections::{HashMap, HashSet};
+
+use chat_wire::ids::MessageNumber;
+use chat_wire::time::Timestamp;
+
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::index;
+use crate::port::search::{Document, Indexed, Listed};
+use crate::port::store::{ChatKey, MessageKey};
+
+/// Messages of one look at rows or at the index.
+const LOOK: u32 = 10_000;
+/// Documents that are written together: bodies are up to 64 KiB.
+const BATCH: usize = 500;
+/// Messages that a comparison names; what it counts has no limit.
+const SAMPLES: usize = 1_000;
+
+/// How a message differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Difference {
+    /// It is live with this revision, and the index has it not, or with an older one.
+    Missing(MessageNumber, u64),
+    /// The index has it with this revision, and it is not live, or the row is older.
+    Orphan(MessageNumber, u64),
+}
+
+/// What a walk along a chat found.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// Documents that are no tombstones.
+    pub(super) documents: u64,
+    pub(super) missing: u64,
+    pub(super) orphans: u64,
+    /// The first of them.
+    pub(super) samples: HashSet<Difference>,
+}
+
+/// What mending did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mended {
+    /// Documents that say now what their rows say.
+    pub(super) indexed: u64,
+    /// Documents that are tombstones now.
+    pub(super) removed: u64,
+    /// Documents that the index refuses, or has in a revision that no row has.
+    pub(super) refused: u64,
+}
+
+impl Backend {
+    /// Walks along the rows and the documents of a chat. Under traffic some differences pass: only what
+    /// a second walk finds again, after the index has read on, is one.
+    pub(super) async fn walk_documents(&self, chat: ChatKey) -> Result<Walk, Error> {
+        let mut walk = Walk::default();
+        let mut after = 0;
+        loop {
+            let (differences, documents, through) = self.stretch(chat, after).await?;
+            walk.documents += documents;
+            for difference in differences {
+                match difference {
+                    Difference::Missing(..) => walk.missing += 1,
+                    Difference::Orphan(..) => walk.orphans += 1,
+                }
+                if walk.samples.len() < SAMPLES {
+                    walk.samples.insert(difference);
+                }
+            }
+            match through {
+                Some(through) => after = through,
+                None => return Ok(walk),
+            }
+        }
+    }
+
+    /// Compares from one number on; tells where the next stretch begins.
+    async fn stretch(
+        &self,
+        chat: ChatKey,
+        after: u32,
+    ) -> Result<(Vec<Difference>, u64, Option<u32>), Error> {
+        let ports = self.ports();
+        let rows = ports.store.revisions(chat, after, LOOK).await?;
+        let full = rows.len() >= LOOK as usize;
+        let through = rows.last().filter(|_| full).map(|(number, _)| *number);
+        let documents = self.listed(chat, after, through).await?;
+        let count = documents.len() as u64;
+        let mut there: HashMap<u32, u64> = documents
+            .into_iter()
+            .map(|listed| (listed.number.get(), listed.revision))
+            .collect();
+        let mut differences = Vec::new();
+        for (number, revision) in rows {
+            let Some(name) = MessageNumber::new(number) else {
+                continue;
+            };
+            match there.remove(&number) {
+                Some(found) if found == revision => {}
+                Some(found) if found > revision => {
+                    differences.push(Difference::Orphan(name, found));
+                }
+                _ => differences.push(Difference::Missing(name, revision)),
+            }
+        }
+        let orphans = there.into_iter().filter_map(|(number, revision)| {
+            MessageNumber::new(number).map(|number| Difference::Orphan(number, revision))
+        });
+        differences.extend(orphans);
+        differences.sort_unstable();
+        Ok((differences, count, through))
+    }
+
+    async fn listed(
+        &self,
+        chat: ChatKey,
+        after: u32,
+        through: Option<u32>,
+    ) -> Result<Vec<Listed>, Error> {
+        let mut found: Vec<Listed> = Vec::new();
+        let mut behind = after;
+        loop {
+            let page = self
+                .ports()
+                .search
+                .list(chat, behind, LOOK as usize)
+                .await?;
+            let full = page.len() >= LOOK as usize;
+            let inside = |listed: &Listed| through.is_none_or(|last| listed.number.get() <= last);
+            let all_inside = page.iter().all(inside);
+            let last = page.last().map(|listed| listed.number.get());
+            found.extend(page.into_iter().filter(inside));
+            match last {
+                Some(last) if full && all_inside => behind = last,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Indexes what is missing and removes what has no live message. Safe at any time: what is written
+    /// is a row as it is stored, with its revision, and a document of a newer one stays.
+    pub(super) async fn mend_documents(&self, chat: ChatKey) -> Result<Mended, Error> {
+        let mut mended = Mended::default();
+        let mut after = 0;
+        loop {
+            let (differences, _, through) = self.stretch(chat, after).await?;
+            for some in differences.chunks(BATCH) {
+                self.mend(chat, some, &mut mended).await?;
+            }
+            match through {
+                Some(through) => after = through,
+                None => return Ok(mended),
+            }
+        }
+    }
+
+    async fn mend(
+        &self,
+        chat: ChatKey,
+        differences: &[Difference],
+        mended: &mut Mended,
+    ) -> Result<(), Error> {
+        let ports = self.ports();
+        let keys: Vec<MessageKey> = differences
+            .iter()
+            .map(|difference| match difference {
+                Difference::Missing(number, _) | Difference::Orphan(number, _) => MessageKey {
+                    chat,
+                    number: *number,
+                },
+            })
+            .collect();
+        // The rows are read after the documents were: a document was made of a row, so a row that is
+        // not live now makes an orphan of what was there before.
+        let rows = ports.store.messages_by_key(&keys).await?;
+        let mut rows: HashMap<MessageKey, _> = rows.into_iter().map(|row| (row.key, row)).collect();
+        let mut documents = Vec::with_capacity(keys.len());
+        for (key, difference) in keys.into_iter().zip(differences) {
+            match (rows.remove(&key).and_then(index::document), difference) {
+                (Some(document), _) => documents.push(document),
+                // Its number was never used, or is void: the document becomes a tombstone under its
+                // own revision, which a delete would forget (CORRECTNESS, rule 21).
+                (None, Difference::Orphan(_, revision)) => documents.push(Document {
+                    key,
+                    revision: *revision,
+                    created_at: Timestamp::now(),
+                    body: None,
+                }),
+                (None, Difference::Missing(..)) => {}
+            }
+        }
+        let made: Vec<(MessageKey, bool)> = documents
+            .iter()
+            .map(|document| (document.key, document.body.is_some()))
+            .collect();
+        let verdicts = ports.search.repair(documents).await?;
+        for ((key, live), verdict) in made.into_iter().zip(verdicts) {
+            match verdict {
+                Indexed::Done if live => mended.indexed += 1,
+                Indexed::Done => mended.removed += 1,
+                // Somebody was faster, with what is newer.
+                Indexed::Newer => {}
+                Indexed::Refused(reason) => {
+                    mended.refused += 1;
+                    tracing::error!(
+                        chat.number = chat.chat.get(),
+                        message.number = key.number.get(),
+                        reason,
+                        "the index refuses a message; it is stored and cannot be found"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! `/admin/stats`: everything at a glance, once and as a stream.
+
+use chat_server::stats::DeadLetters;
+use chat_wire::admin::drift::Summary;
+use chat_wire::admin::stats::{DriftSeen, Stats};
+use chat_wire::time::Timestamp;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, Server, eventually};
+use crate::mode;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_shows_everything() {
+    let server = Server::start().await;
+    let chat = server.chat().await;
+    server.say_all(chat, &["x"; 7]).await;
+    server.say(chat, "y").await;
+    server.settled().await;
+    let stats = eventually("the totals", async || {
+        let stats: Stats = server.admin_get("/admin/stats").send().await.is(200);
+        (stats.totals.messages == Some(8) && stats.traffic.creates_per_second > 0.0)
+            .then_some(stats)
+    })
+    .await;
+    assert_eq!(stats.totals.applications, Some(1));
+    assert_eq!(stats.totals.chats, Some(1));
+    let mode = if mode::on_engines() {
+        "engines"
+    } else {
+        "embedded"
+    };
+    assert_eq!((stats.mode.as_str(), stats.role.as_str()), (mode, "all"));
+    assert!(stats.ready && stats.checks.iter().all(|check| check.ok));
+    assert!(stats.traffic.requests_per_second > 0.0);
+    assert!(stats.traffic.create_p50_ms.is_some_and(|ms| ms > 0.0));
+    // This one asks the admin listener, which is no traffic.
+    assert_eq!(stats.traffic.in_flight, 0);
+    let lag = stats.lag.unwrap();
+    assert_eq!(lag.groups.len(), 4);
+    assert!(lag.groups.iter().all(|group| group.partitions.is_empty()));
+    assert_eq!(stats.drift, None);
+    assert_eq!(
+        (stats.dead_letters, stats.oldest_dead_letter_ms),
+        (Some(0), None)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_find_out_is_shown() {
+    let server = Server::start().await;
+    let drift = DriftSeen {
+        at: Timestamp::now(),
+        summary: Summary {
+            compared: 3,
+            holes: 1,
+            ..Summary::default()
+        },
+        running: None,
+    };
+    *server.board().drift.write() = Some(drift.clone());
+    *server.board().dead_letters.write() = Some(DeadLetters {
+        waiting: 2,
+        oldest_at: Some(Timestamp::from_micros(0).unwrap()),
+    });
+    let stats = server.admin.stats().await.unwrap();
+    assert_eq!(stats.drift, Some(drift));
+    assert_eq!(stats.dead_letters, Some(2));
+    assert!(stats.oldest_dead_letter_ms.is_some_and(|ms| ms > 1_000_000));
+}
+
+/// The data of the next event.
+async fn event(stream: &mut Incoming, text: &mut String) -> Option<Stats> {
+    loop {
+        if let Some((event, rest)) = text.split_once("\n\n") {
+            let data = event.strip_prefix("event: stats\ndata: ").unwrap();
+            let stats = serde_json::from_str(data).unwrap();
+            *text = rest.to_owned();
+            return Some(stats);
+        }
+        let frame = timeout(PATIENCE, stream.frame()).await.expect("an event")?;
+        let data = frame.unwrap().into_data().unwrap();
+        text.push_str(std::str::from_utf8(&data).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_tells_again_and_ends_with_the_server() {
+    let server = Server::start().await;
+    let response = server.admin_get("/admin/stats/stream").open().await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let (mut stream, mut text) = (response.into_body(), String::new());
+    let first = event(&mut stream, &mut text).await.unwrap();
+    let second = event(&mut stream, &mut text).await.unwrap();
+    assert!(second.at > first.at);
+    let stopping = tokio::spawn(server.stop());
+    while event(&mut stream, &mut text).await.is_some() {}
+    stopping.await.unwrap();
+}
