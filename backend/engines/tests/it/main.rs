@@ -6,5 +6,6 @@
 mod contract;
 mod errors;
 mod gone;
+mod examine;
 mod namespace;
 mod ports;
