@@ -5,7 +5,7 @@
 
 mod contract;
 mod errors;
-mod gone;
 mod examine;
+mod gone;
 mod namespace;
 mod ports;
