@@ -109,6 +109,9 @@ impl Links {
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
+        // Alone, because of an error within a pipeline nobody says what kind it is: who is not let in
+        // should be told so.
+        redis::cmd("PING").exec_async(&mut connection).await?;
         let server = server(&mut connection).await?;
         let mut load = redis::pipe();
         for script in Script::ALL {

@@ -6,5 +6,6 @@
 mod contract;
 mod errors;
 mod examine;
+mod gone;
 mod namespace;
 mod ports;

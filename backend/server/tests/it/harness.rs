@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config as ClientConfig, Create};
+use chat_core::backend::Backend;
 use chat_server::boot::{Error, Role, Running};
 use chat_server::config::Worker;
 use chat_server::stats::Board;
@@ -101,6 +102,16 @@ impl Server {
 
     pub(crate) async fn stop(self) {
         self.running.stop().await;
+    }
+
+    /// The rules behind the listeners, for what no client can do.
+    pub(crate) const fn backend(&self) -> &Backend {
+        self.running.backend()
+    }
+
+    /// Where its data are.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     pub(crate) const fn api_address(&self) -> SocketAddr {
