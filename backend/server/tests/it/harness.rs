@@ -9,7 +9,6 @@ use chat_client::client::{Client, Config as ClientConfig, Create};
 use chat_core::backend::Backend;
 use chat_server::boot::{Error, Role, Running};
 use chat_server::config::Worker;
-use chat_server::stats::Board;
 use chat_wire::applications::NewApplication;
 use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::NewMessage;
@@ -81,11 +80,6 @@ impl Server {
     pub(crate) async fn worker(&self, worker: Worker) -> Running {
         let config = mode::config(self.data.path(), &self.flags);
         Running::start(config, Role::Worker(worker)).await.unwrap()
-    }
-
-    /// What its parts tell the snapshots.
-    pub(crate) fn board(&self) -> &Board {
-        self.running.board()
     }
 
     /// A second server on the same directory.

@@ -1,9 +1,8 @@
 //! `/admin/stats`: everything at a glance, once and as a stream.
 
-use chat_server::stats::DeadLetters;
-use chat_wire::admin::drift::Summary;
-use chat_wire::admin::stats::{DriftSeen, Stats};
-use chat_wire::time::Timestamp;
+use chat_core::port::log::{Headers, NewRecord, Topic};
+use chat_wire::admin::reconcile::Order;
+use chat_wire::admin::stats::Stats;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -48,26 +47,34 @@ async fn a_snapshot_shows_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_find_out_is_shown() {
+async fn a_run_and_a_dead_letter_are_shown() {
     let server = Server::start().await;
-    let drift = DriftSeen {
-        at: Timestamp::now(),
-        summary: Summary {
-            compared: 3,
-            holes: 1,
-            ..Summary::default()
-        },
-        running: None,
+    let garbage = NewRecord {
+        key: "key".into(),
+        headers: Headers::default(),
+        value: "no event".into(),
     };
-    *server.board().drift.write() = Some(drift.clone());
-    *server.board().dead_letters.write() = Some(DeadLetters {
-        waiting: 2,
-        oldest_at: Some(Timestamp::from_micros(0).unwrap()),
-    });
-    let stats = server.admin.stats().await.unwrap();
-    assert_eq!(stats.drift, Some(drift));
-    assert_eq!(stats.dead_letters, Some(2));
-    assert!(stats.oldest_dead_letter_ms.is_some_and(|ms| ms > 1_000_000));
+    let log = &server.backend().ports().log;
+    log.append(Topic::Messages, garbage).await.unwrap();
+    server.admin.reconcile(&Order::default()).await.unwrap();
+    let stats = eventually("both", async || {
+        let stats = server.admin.stats().await.unwrap();
+        (stats.drift.is_some() && stats.dead_letters == Some(1)).then_some(stats)
+    })
+    .await;
+    assert!(stats.oldest_dead_letter_ms.is_some_and(|ms| ms < 60_000));
+    assert_eq!(stats.drift.unwrap().summary.drifted(), 0);
+    let page = server.admin_get("/metrics").send().await;
+    for line in [
+        "chatd_dead_letters_waiting 1",
+        "chatd_dead_letters_total{group=\"messages-store\"} 1",
+    ] {
+        assert!(
+            page.text().lines().any(|found| found == line),
+            "{line}\n{}",
+            page.text()
+        );
+    }
 }
 
 /// The data of the next event.
