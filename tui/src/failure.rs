@@ -46,8 +46,8 @@ impl Failure {
             _ => error.to_string(),
         };
         let hint = match (kind, error) {
-            (_, Error::Problem { problem, .. }) if problem.hint.is_some() => problem.hint.clone(),
             (Kind::NotOffered, _) => Some("it is older than this dashboard: update chatd".into()),
+            (_, Error::Problem { problem, .. }) if problem.hint.is_some() => problem.hint.clone(),
             (Kind::Unreachable, _) => {
                 Some("start chatd, or give its admin address with --admin".into())
             }

@@ -257,6 +257,12 @@ impl List {
         self.id = Some(id.into());
     }
 
+    /// Whether no row has been chosen since the list was new or rewound.
+    #[must_use]
+    pub const fn is_unchosen(&self) -> bool {
+        self.id.is_none()
+    }
+
     /// Back to the first row; sorting and filter stay.
     pub fn rewind(&mut self) {
         self.id = None;

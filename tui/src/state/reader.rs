@@ -81,7 +81,8 @@ impl Reader {
     /// Takes a page. Where nothing is chosen yet, the latest message is.
     pub fn take(&mut self, page: MessagePage) {
         let last = page.messages.last();
-        if let (Span::Before(_), Some(last)) = (self.span, last) {
+        let latest = matches!(self.span, Span::Before(_)) && self.list.is_unchosen();
+        if let (true, Some(last)) = (latest, last) {
             self.list.select_id(last.message_number.to_string());
         }
         self.page.data = Some(page);

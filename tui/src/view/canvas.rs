@@ -6,6 +6,7 @@ use ratatui::style::{Modifier, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::event::Target;
+use crate::state::dashboard::State;
 use crate::theme::{Theme, Tone};
 
 /// A line of text in tones.
@@ -218,9 +219,13 @@ pub(super) fn left(area: Rect, width: u16) -> (Rect, Rect) {
     (Rect { width, ..area }, rest)
 }
 
-/// The table and its details: all the room where they are expanded, none where it is short.
-pub(super) fn with_details(body: Rect, expanded: bool, height: u16) -> (Rect, Rect) {
-    if expanded {
+/// The table and its details: all the room where they are expanded, none where the room is short or
+/// nothing is chosen.
+pub(super) fn with_details(body: Rect, state: &State, height: u16) -> (Rect, Rect) {
+    if state.grid().rows.is_empty() {
+        return (body, Rect { height: 0, ..body });
+    }
+    if state.expanded {
         return (Rect { height: 0, ..body }, body);
     }
     if body.height < 14 {

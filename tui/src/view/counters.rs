@@ -15,7 +15,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
     if let Some(open) = &state.counters.reader {
         return reader::draw(canvas, body, state, open);
     }
-    let (table, details) = with_details(body, state.expanded, 8);
+    let (table, details) = with_details(body, state, 8);
     let wanted = state.counters.wanted;
     let what = if state.counters.inside.is_some() {
         "Chats: counter and messages"
@@ -72,9 +72,9 @@ fn summary(state: &State) -> (String, Tone) {
 fn lines(row: &Drift) -> Vec<Line> {
     let (sign, tone) = signs::verdict(row.verdict);
     let counted = if row.chat.is_some() {
-        "messages"
+        "message"
     } else {
-        "chats"
+        "chat"
     };
     let counter = match row.counter {
         Some(counter) => format::count(counter.into()),
@@ -87,11 +87,11 @@ fn lines(row: &Drift) -> Vec<Line> {
         ),
         (
             format!(
-                ": counter {counter}, highest number {}, {} rows of which {} live, count column {} {counted}, {} in the log, {} in the index",
+                ": counter {counter}, highest number {}, {} of which {} live, count column {}, {} in the log, {} in the index",
                 format::count(row.highest.into()),
-                format::count(row.rows),
+                format::plural(row.rows, "row"),
                 format::count(row.live),
-                format::count(row.count),
+                format::plural(row.count, counted),
                 known(row.in_log),
                 known(row.documents),
             ),

@@ -194,7 +194,8 @@ fn stored(stats: &Stats) -> Vec<Line> {
 
 /// The groups in short; the page of topics has more.
 fn lag(canvas: &mut Canvas<'_>, area: Rect, state: &State) {
-    let Some((inside, old)) = panel::open(canvas, area, state, "Lag", Slot::Stats) else {
+    let title = format!("Lag{}", super::topics::sampled(state));
+    let Some((inside, old)) = panel::open(canvas, area, state, &title, Slot::Stats) else {
         return;
     };
     let lag = state

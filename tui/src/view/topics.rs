@@ -11,11 +11,12 @@ use crate::theme::Tone;
 use chat_wire::admin::lag::GroupLag;
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
-    let (table, details) = with_details(body, state.expanded, 9);
-    let title = match &state.topics.group {
-        Some(group) => format!("Partitions of {group}"),
+    let (table, details) = with_details(body, state, 9);
+    let what = match &state.topics.group {
+        Some(group) => format!("Partitions of {}", format::visible(group)),
         None => "Lag by group".to_owned(),
     };
+    let title = format!("{what}{}", sampled(state));
     let empty = match topics::source(state).0 {
         None if state.overview.stats.data.is_some() => "? the log could not be asked",
         _ => "no partitions came with the answer",
@@ -24,6 +25,14 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
     if details.height > 0 {
         group(canvas, details, state);
     }
+}
+
+/// When the server asked for the offsets: its samples are rarer than our looks at them.
+pub(super) fn sampled(state: &State) -> String {
+    topics::source(state).0.map_or_else(String::new, |lag| {
+        let age_ms = state.now.wall.millis_since(lag.sampled_at);
+        format!(", sampled {}", format::ago(age_ms))
+    })
 }
 
 /// The group that is open or chosen: why it is judged so, and its lag as a chart.
@@ -110,7 +119,12 @@ fn bar(canvas: &mut Canvas<'_>, area: Rect, sample: Option<u64>, highest: Option
         return;
     };
     let highest = u128::from(highest.unwrap_or_default().max(1));
-    let mut left = (u128::from(value) * full / highest).max(u128::from(value > 0));
+    if value == 0 {
+        canvas.put(area.x, area.bottom() - 1, 1, PARTS[1], Tone::Dim);
+        return;
+    }
+    // The lowest part means zero, so what is little has one more.
+    let mut left = (u128::from(value) * full / highest).max(2);
     for y in (area.y..area.bottom()).rev() {
         let part = usize::try_from(left.min(8)).unwrap_or(8);
         if part > 0 {
