@@ -12,10 +12,12 @@ macro_rules! contract_tests {
         $crate::contract_tests!($fixture, store);
         $crate::contract_tests!($fixture, rows);
         $crate::contract_tests!($fixture, pages);
+        $crate::contract_tests!($fixture, operate);
         $crate::contract_tests!($fixture, counters);
         $crate::contract_tests!($fixture, keys);
         $crate::contract_tests!($fixture, signals);
         $crate::contract_tests!($fixture, search);
+        $crate::contract_tests!($fixture, repair);
         $crate::contract_tests!($fixture, life);
     };
     ($fixture:ty, log) => {
@@ -92,6 +94,18 @@ macro_rules! contract_tests {
             totals_add_up_the_counts
         );
     };
+    ($fixture:ty, operate) => {
+        $crate::contract_tests!(@port $fixture, operate:
+            chats_are_tallied
+            a_transaction_tallies_its_own_writes
+            revisions_are_told
+            changed_chats_are_told
+            a_note_has_one_writer
+            a_note_is_changed_once_at_a_time
+            a_letter_is_decided_once
+            many_letters_are_decided_at_once
+        );
+    };
     ($fixture:ty, counters) => {
         $crate::contract_tests!(@port $fixture, counters:
             numbers_begin_at_one_and_follow
@@ -150,6 +164,13 @@ macro_rules! contract_tests {
             the_index_answers
         );
     };
+    ($fixture:ty, repair) => {
+        $crate::contract_tests!(@port $fixture, repair:
+            a_repair_replaces_the_same_revision
+            documents_are_listed
+            chats_are_counted_together
+        );
+    };
     ($fixture:ty, life) => {
         $crate::contract_tests!(@port $fixture, life:
             housekeeping_keeps_what_is_unread
@@ -185,10 +206,12 @@ mod tests {
             include_str!("store.rs"),
             include_str!("rows.rs"),
             include_str!("pages.rs"),
+            include_str!("operate.rs"),
             include_str!("counters.rs"),
             include_str!("keys.rs"),
             include_str!("signals.rs"),
             include_str!("search.rs"),
+            include_str!("repair.rs"),
             include_str!("life.rs"),
         ];
         for file in files {

@@ -18,11 +18,11 @@ use crate::http::guard::Guard;
 use crate::http::{self, Api, serve};
 use crate::open;
 use crate::sampler::Sampler;
-use crate::stats::{Board, Process, Snapshots};
+use crate::stats::{Process, Snapshots};
 use crate::telemetry::Metrics;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
-use crate::workers::{reconcile, run, upkeep};
+use crate::workers::{notice, reconcile, run, upkeep};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -66,7 +66,6 @@ pub struct Running {
     /// Where health, metrics and administration listen.
     pub admin: SocketAddr,
     backend: Backend,
-    board: Arc<Board>,
     stop_listening: CancellationToken,
     stop_working: CancellationToken,
     listeners: JoinSet<()>,
@@ -177,7 +176,6 @@ impl Running {
                 .map(|listener| address(listener, config.listen)),
             admin: admin_address,
             backend: backend.clone(),
-            board: Arc::default(),
             stop_listening,
             stop_working: CancellationToken::new(),
             listeners,
@@ -186,6 +184,11 @@ impl Running {
         };
         running.start_workers(role, &metrics);
         running.start_schedule(role, config.reconcile_every);
+        running.workers.spawn(notice::run(
+            running.backend.clone(),
+            Arc::clone(&running.board),
+            running.stop_working.clone(),
+        ));
         if let Some(listener) = api_listener {
             let api = Api {
                 backend,
@@ -219,12 +222,6 @@ impl Running {
         Ok(running)
     }
 
-    /// What parts of the server tell the snapshots.
-    #[must_use]
-    pub const fn board(&self) -> &Arc<Board> {
-        &self.board
-    }
-
     /// The rules behind the listeners, for whoever runs the server in a process of its own.
     #[must_use]
     pub const fn backend(&self) -> &Backend {
@@ -246,10 +243,9 @@ impl Running {
         };
         let snapshots = Snapshots::new(
             process,
-            ports.clone(),
+            self.backend.clone(),
             Arc::clone(&sampler),
             Arc::clone(&metrics),
-            Arc::clone(&self.board),
         );
         Admin {
             backend: self.backend.clone(),

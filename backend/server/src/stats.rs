@@ -1,52 +1,34 @@
 //! One snapshot of everything that a dashboard shows, put together from whoever knows a part of it.
 
-mod totals;
+mod kept;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::port::Ports;
-use chat_core::port::log::{PartitionId, PollLimits, Topic};
+use chat_core::backend::Backend;
 use chat_wire::admin::lag::Lag;
-use chat_wire::admin::stats::{DriftSeen, Stats};
+use chat_wire::admin::stats::{DriftSeen, Stats, Totals};
 use chat_wire::time::Timestamp;
-use parking_lot::{Mutex, RwLock};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use self::totals::Totals;
+use self::kept::Kept;
 use crate::http::admin::{head, readiness};
 use crate::sampler::Sampler;
 use crate::telemetry::Metrics;
 
 /// How old a snapshot may be when it is shown to another who asks.
 const SHOWN_FOR: Duration = Duration::from_millis(500);
-/// How long the dead letters may take to be counted before they are unknown.
-const LETTERS_TIMEOUT: Duration = Duration::from_secs(2);
-/// The topics whose records are dead letters.
-const LETTERS: [Topic; 3] = [Topic::ApplicationsDlq, Topic::ChatsDlq, Topic::MessagesDlq];
-/// One record.
-const ONE: PollLimits = PollLimits {
-    records: 1,
-    bytes: 1,
-    wait_ms: 0,
-};
-
-/// What other parts of the server find out and a snapshot shows. Each writes its own field.
-#[derive(Debug, Default)]
-pub struct Board {
-    /// What the last comparison found.
-    pub drift: RwLock<Option<DriftSeen>>,
-    /// The dead letters that wait. Nobody says so where nobody decides about any; all that are in the
-    /// log wait then.
-    pub dead_letters: RwLock<Option<DeadLetters>>,
-}
+/// How long totals are shown: they cost a row of every chat.
+const TOTALS_FOR: Duration = Duration::from_secs(5);
+/// How long dead letters and drift are shown.
+const OTHERS_FOR: Duration = Duration::from_secs(1);
 
 /// Dead letters that wait for a decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeadLetters {
     /// How many.
     pub waiting: u64,
-    /// When the oldest of them became one; `None` where there is none, or it could not be read.
+    /// When the oldest of them became one; `None` where there is none.
     pub oldest_at: Option<Timestamp>,
 }
 
@@ -63,13 +45,12 @@ pub struct Process {
 pub struct Snapshots {
     process: Process,
     began: Instant,
-    ports: Ports,
+    backend: Backend,
     sampler: Arc<Sampler>,
     metrics: Arc<Metrics>,
-    board: Arc<Board>,
-    totals: Totals,
-    /// Where the oldest dead letter of a topic stands, and since when.
-    oldest_letters: Mutex<[Option<(u64, Timestamp)>; LETTERS.len()]>,
+    totals: Kept<Totals>,
+    drift: Kept<Option<DriftSeen>>,
+    letters: Kept<DeadLetters>,
     last: tokio::sync::Mutex<Option<(Instant, Arc<Stats>)>>,
 }
 
@@ -78,20 +59,36 @@ impl Snapshots {
     #[must_use]
     pub fn new(
         process: Process,
-        ports: Ports,
+        backend: Backend,
         sampler: Arc<Sampler>,
         metrics: Arc<Metrics>,
-        board: Arc<Board>,
     ) -> Self {
+        let (of_totals, of_drift, of_letters) = (backend.clone(), backend.clone(), backend.clone());
         Self {
             process,
             began: Instant::now(),
-            totals: Totals::new(Arc::clone(&ports.store)),
-            ports,
+            backend,
             sampler,
             metrics,
-            board,
-            oldest_letters: Mutex::default(),
+            totals: Kept::new("totals", TOTALS_FOR, move || {
+                let backend = of_totals.clone();
+                Box::pin(async move {
+                    let totals = backend.ports().store.totals().await?;
+                    Ok(Totals {
+                        applications: Some(totals.applications),
+                        chats: Some(totals.chats),
+                        messages: Some(totals.messages),
+                    })
+                })
+            }),
+            drift: Kept::new("drift", OTHERS_FOR, move || {
+                let backend = of_drift.clone();
+                Box::pin(async move { backend.drift_seen().await })
+            }),
+            letters: Kept::new("dead letters", OTHERS_FOR, move || {
+                let backend = of_letters.clone();
+                Box::pin(async move { letters(&backend).await })
+            }),
             last: tokio::sync::Mutex::default(),
         }
     }
@@ -111,18 +108,16 @@ impl Snapshots {
 
     /// The dead letters that wait; `None` where that could not be asked.
     pub async fn dead_letters(&self) -> Option<DeadLetters> {
-        if let Some(known) = *self.board.dead_letters.read() {
-            return Some(known);
-        }
-        timeout(LETTERS_TIMEOUT, self.count_letters()).await.ok()?
+        self.letters.now().await
     }
 
     async fn take(&self) -> Stats {
-        let (readiness, lag, totals, letters) = tokio::join!(
-            readiness(&self.ports),
+        let (readiness, lag, totals, drift, letters) = tokio::join!(
+            readiness(self.backend.ports()),
             self.sampler.now(),
             self.totals.now(),
-            self.dead_letters(),
+            self.drift.now(),
+            self.letters.now(),
         );
         let now = Timestamp::now();
         let oldest = letters.and_then(|letters| letters.oldest_at);
@@ -135,56 +130,23 @@ impl Snapshots {
             ready: readiness.ready,
             checks: readiness.checks,
             traffic: self.metrics.traffic.rates(),
-            totals,
+            totals: totals.unwrap_or_default(),
             lag: Some(without_partitions(&lag)),
-            drift: self.board.drift.read().clone(),
+            drift: drift.flatten(),
             dead_letters: letters.map(|letters| letters.waiting),
             oldest_dead_letter_ms: oldest.map(|at| age_ms(at, now)),
         }
     }
+}
 
-    /// Counts what is in the dead-letter topics.
-    async fn count_letters(&self) -> Option<DeadLetters> {
-        let mut letters = DeadLetters::default();
-        for (nth, topic) in LETTERS.into_iter().enumerate() {
-            let ranges = self.ports.log.ranges(topic).await.ok()?;
-            for (index, (start, end)) in (0..).zip(ranges) {
-                letters.waiting += end.saturating_sub(start);
-                if start < end {
-                    let partition = PartitionId { topic, index };
-                    let at = self.appended_at(nth, partition, start).await;
-                    letters.oldest_at = match (letters.oldest_at, at) {
-                        (Some(one), Some(other)) => Some(one.min(other)),
-                        (one, other) => one.or(other),
-                    };
-                }
-            }
-        }
-        Some(letters)
-    }
-
-    /// When a record was appended, which never changes.
-    async fn appended_at(
-        &self,
-        nth: usize,
-        partition: PartitionId,
-        start: u64,
-    ) -> Option<Timestamp> {
-        // These topics have one partition each.
-        let known = self.oldest_letters.lock()[nth];
-        if let Some((offset, at)) = known
-            && offset == start
-            && partition.index == 0
-        {
-            return Some(at);
-        }
-        let read = self.ports.log.read(partition, start, ONE).await.ok()?;
-        let at = read.first()?.appended_at;
-        if partition.index == 0 {
-            self.oldest_letters.lock()[nth] = Some((start, at));
-        }
-        Some(at)
-    }
+async fn letters(backend: &Backend) -> Result<DeadLetters, chat_core::error::Error> {
+    let waiting = backend.letters_waiting().await?;
+    // Next to always there is none, and nothing has to be read to know it.
+    let oldest_at = match waiting {
+        0 => None,
+        _ => backend.oldest_letter().await?,
+    };
+    Ok(DeadLetters { waiting, oldest_at })
 }
 
 /// Milliseconds since a time; a clock that is ahead of ours makes it no age at all.
@@ -194,11 +156,10 @@ pub(crate) fn age_ms(at: Timestamp, now: Timestamp) -> u64 {
 }
 
 fn without_partitions(lag: &Lag) -> Lag {
-    let groups = lag.groups.iter().map(head);
     Lag {
         sampled_at: lag.sampled_at,
         interval_ms: lag.interval_ms,
         status: lag.status,
-        groups: groups.collect(),
+        groups: lag.groups.iter().map(head).collect(),
     }
 }

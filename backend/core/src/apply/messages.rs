@@ -164,7 +164,10 @@ impl Work {
             };
             let mut row = row_of(event, line, number, record.revision);
             if state == State::Void {
+                // Nothing of what was refused: the number alone, and whose it is. A replay brings the rest.
                 row.state = State::Void;
+                row.sender = None;
+                row.sent_at = None;
                 row.body.clear();
                 row.revision = 0;
             }

@@ -5,5 +5,7 @@
 
 mod contract;
 mod errors;
+mod examine;
+mod gone;
 mod namespace;
 mod ports;

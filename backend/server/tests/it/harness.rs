@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config as ClientConfig, Create};
+use chat_core::backend::Backend;
 use chat_server::boot::{Error, Role, Running};
 use chat_server::config::Worker;
-use chat_server::stats::Board;
 use chat_wire::applications::NewApplication;
 use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::NewMessage;
@@ -82,11 +82,6 @@ impl Server {
         Running::start(config, Role::Worker(worker)).await.unwrap()
     }
 
-    /// What its parts tell the snapshots.
-    pub(crate) fn board(&self) -> &Board {
-        self.running.board()
-    }
-
     /// A second server on the same directory.
     pub(crate) async fn second(&self) -> Result<Self, Error> {
         Self::on(Arc::clone(&self.data), self.flags.clone()).await
@@ -101,6 +96,16 @@ impl Server {
 
     pub(crate) async fn stop(self) {
         self.running.stop().await;
+    }
+
+    /// The rules behind the listeners, for what no client can do.
+    pub(crate) const fn backend(&self) -> &Backend {
+        self.running.backend()
+    }
+
+    /// Where its data are.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     pub(crate) const fn api_address(&self) -> SocketAddr {

@@ -1,13 +1,15 @@
 //! `/admin/stats`: everything at a glance, once and as a stream.
 
-use chat_server::stats::DeadLetters;
-use chat_wire::admin::drift::Summary;
-use chat_wire::admin::stats::{DriftSeen, Stats};
-use chat_wire::time::Timestamp;
+use bytes::Bytes;
+use chat_core::port::log::{Headers, NewRecord, Topic};
+use chat_wire::admin::dlq;
+use chat_wire::admin::reconcile::Order;
+use chat_wire::admin::stats::Stats;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use crate::drift::{QUIET, falsify_count, key};
 use crate::harness::{PATIENCE, Server, eventually};
 use crate::mode;
 
@@ -49,25 +51,40 @@ async fn a_snapshot_shows_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_find_out_is_shown() {
-    let server = Server::start().await;
-    let drift = DriftSeen {
-        at: Timestamp::now(),
-        summary: Summary {
-            compared: 3,
-            holes: 1,
-            ..Summary::default()
-        },
-        running: None,
+    let server = Server::with(&QUIET).await;
+    let chat = server.chat().await;
+    server.say_all(chat, &["x"; 3]).await;
+    server.settled().await;
+    falsify_count(server.backend(), key(chat)).await;
+    let garbage = NewRecord {
+        key: Bytes::from_static(b"k"),
+        headers: Headers::default(),
+        value: Bytes::from_static(b"garbage"),
     };
-    *server.board().drift.write() = Some(drift.clone());
-    *server.board().dead_letters.write() = Some(DeadLetters {
-        waiting: 2,
-        oldest_at: Some(Timestamp::from_micros(0).unwrap()),
-    });
-    let stats = server.admin.stats().await.unwrap();
-    assert_eq!(stats.drift, Some(drift));
-    assert_eq!(stats.dead_letters, Some(2));
-    assert!(stats.oldest_dead_letter_ms.is_some_and(|ms| ms > 1_000_000));
+    let log = &server.backend().ports().log;
+    log.append(Topic::Messages, garbage).await.unwrap();
+    server.admin.reconcile(&Order::default()).await.unwrap();
+    let stats = eventually("drift and a dead letter", async || {
+        let stats = server.admin.stats().await.unwrap();
+        (stats.drift.is_some() && stats.oldest_dead_letter_ms.is_some()).then_some(stats)
+    })
+    .await;
+    let summary = stats.drift.unwrap().summary;
+    assert_eq!((summary.drifted(), summary.count_stale), (1, 1));
+    assert_eq!(stats.dead_letters, Some(1));
+    let order = dlq::Order {
+        all: true,
+        reason: Some("a test".into()),
+        execute: true,
+        ..dlq::Order::default()
+    };
+    assert_eq!(server.admin.discard(&order).await.unwrap().done, 1);
+    eventually("no dead letter", async || {
+        let stats = server.admin.stats().await.unwrap();
+        let shown = (stats.dead_letters, stats.oldest_dead_letter_ms);
+        (shown == (Some(0), None)).then_some(())
+    })
+    .await;
 }
 
 /// The data of the next event.
