@@ -33,7 +33,7 @@ pub const HEIGHT_MIN: u16 = 10;
 /// Draws the whole screen.
 pub fn draw(state: &State, buffer: &mut Buffer) {
     let area = buffer.area;
-    let mut canvas = Canvas::new(buffer, state.theme);
+    let mut canvas = Canvas::new(buffer, state);
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
         let text = format!(
             "too small: {}×{} is here, {WIDTH_MIN}×{HEIGHT_MIN} is needed",
@@ -73,7 +73,7 @@ pub fn hit(state: &State, column: u16, row: u16) -> Option<Target> {
         return None;
     }
     let mut aside = Buffer::empty(area);
-    let mut canvas = Canvas::new(&mut aside, state.theme);
+    let mut canvas = Canvas::new(&mut aside, state);
     let body = frame::draw(&mut canvas, area, state);
     page(&mut canvas, body, state);
     canvas.target(column, row)

@@ -1,5 +1,7 @@
 //! A buffer with a theme: text in tones, boxes with the age of what is in them.
 
+use std::rc::Rc;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -7,6 +9,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::event::Target;
 use crate::state::dashboard::State;
+use crate::state::grid::Grid;
 use crate::theme::{Theme, Tone};
 
 /// A line of text in tones.
@@ -16,17 +19,25 @@ pub(super) type Line = Vec<(String, Tone)>;
 pub(super) struct Canvas<'a> {
     buffer: &'a mut Buffer,
     theme: Theme,
+    /// The table of the page, made once for the whole frame: it may have a thousand rows.
+    grid: Rc<Grid>,
     /// What can be clicked, and where it is.
     targets: Vec<(Rect, Target)>,
 }
 
 impl<'a> Canvas<'a> {
-    pub(super) fn new(buffer: &'a mut Buffer, theme: Theme) -> Self {
+    pub(super) fn new(buffer: &'a mut Buffer, state: &State) -> Self {
         Self {
             buffer,
-            theme,
+            theme: state.theme,
+            grid: Rc::new(state.grid()),
             targets: Vec::new(),
         }
+    }
+
+    /// The table of the page.
+    pub(super) fn grid(&self) -> Rc<Grid> {
+        Rc::clone(&self.grid)
     }
 
     /// Remembers that this can be clicked.
@@ -221,8 +232,13 @@ pub(super) fn left(area: Rect, width: u16) -> (Rect, Rect) {
 
 /// The table and its details: all the room where they are expanded, none where the room is short or
 /// nothing is chosen.
-pub(super) fn with_details(body: Rect, state: &State, height: u16) -> (Rect, Rect) {
-    if state.grid().rows.is_empty() {
+pub(super) fn with_details(
+    canvas: &Canvas<'_>,
+    body: Rect,
+    state: &State,
+    height: u16,
+) -> (Rect, Rect) {
+    if canvas.grid.rows.is_empty() {
         return (body, Rect { height: 0, ..body });
     }
     if state.expanded {

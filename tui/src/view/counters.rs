@@ -15,7 +15,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
     if let Some(open) = &state.counters.reader {
         return reader::draw(canvas, body, state, open);
     }
-    let (table, details) = with_details(body, state, 8);
+    let (table, details) = with_details(canvas, body, state, 8);
     let wanted = state.counters.wanted;
     let what = if state.counters.inside.is_some() {
         "Chats: counter and messages"

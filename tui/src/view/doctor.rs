@@ -10,7 +10,7 @@ use crate::state::signs;
 use crate::theme::Tone;
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
-    let (table, details) = with_details(body, state, 7);
+    let (table, details) = with_details(canvas, body, state, 7);
     panel::table(
         canvas,
         table,

@@ -176,7 +176,7 @@ fn crumbs(canvas: &mut Canvas<'_>, area: Rect, state: &State) {
         left.push((format!(" › {part}"), Tone::Plain));
     }
     let list = state.list();
-    let grid = state.grid();
+    let grid = canvas.grid();
     let mut right: Line = Vec::new();
     if !list.filter.is_empty() && !matches!(state.prompt, Some(Prompt::Filter(_))) {
         let filter = format::visible(&list.filter);

@@ -15,7 +15,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
     if let Some(open) = &state.letters.open {
         return bytes(canvas, body, state, open);
     }
-    let (table, details) = with_details(body, state, 8);
+    let (table, details) = with_details(canvas, body, state, 8);
     let wanted = state.letters.wanted.map_or("all", |wanted| wanted.as_str());
     let waiting = state.letters.page.data.as_ref().map(|page| page.waiting);
     let title = format!("Dead letters: {wanted}; {} waiting", format::known(waiting));

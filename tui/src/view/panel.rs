@@ -18,7 +18,7 @@ pub(super) fn table(canvas: &mut Canvas<'_>, area: Rect, state: &State, title: &
     let Some((inside, old)) = open(canvas, area, state, title, slot) else {
         return;
     };
-    let grid = state.grid();
+    let grid = canvas.grid();
     if grid.rows.is_empty() {
         let text = if grid.total > 0 {
             "nothing matches the filter; esc drops it"

@@ -10,7 +10,7 @@ use crate::state::reader::Reader;
 use crate::theme::Tone;
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State, reader: &Reader) {
-    let (table, details) = with_details(body, state, 9);
+    let (table, details) = with_details(canvas, body, state, 9);
     let settled = reader.page.data.as_ref().map(|page| page.settled_through);
     let title = match settled {
         Some(settled) => format!("Chat {}, stored up to number {settled}", reader.chat),

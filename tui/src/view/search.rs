@@ -28,7 +28,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
         canvas.wrapped(inside, &[vec![(text, Tone::Dim)]], 0);
         return;
     };
-    let (table, details) = with_details(rest, state, 7);
+    let (table, details) = with_details(canvas, rest, state, 7);
     panel::table(canvas, table, state, &title(search), "nothing contains it");
     if details.height == 0 {
         return;

@@ -11,7 +11,7 @@ use crate::theme::Tone;
 use chat_wire::admin::lag::GroupLag;
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, body: Rect, state: &State) {
-    let (table, details) = with_details(body, state, 9);
+    let (table, details) = with_details(canvas, body, state, 9);
     let what = match &state.topics.group {
         Some(group) => format!("Partitions of {}", format::visible(group)),
         None => "Lag by group".to_owned(),
@@ -38,7 +38,7 @@ pub(super) fn sampled(state: &State) -> String {
 /// The group that is open or chosen: why it is judged so, and its lag as a chart.
 fn group(canvas: &mut Canvas<'_>, area: Rect, state: &State) {
     let none = (String::new(), Tone::Dim);
-    let Some(group) = chosen(state) else {
+    let Some(group) = chosen(canvas, state) else {
         canvas.boxed(area, "Group", &none);
         return;
     };
@@ -65,12 +65,12 @@ fn group(canvas: &mut Canvas<'_>, area: Rect, state: &State) {
     chart(canvas, chart_area, &group.history);
 }
 
-fn chosen(state: &State) -> Option<&GroupLag> {
+fn chosen<'a>(canvas: &Canvas<'_>, state: &'a State) -> Option<&'a GroupLag> {
     let lag = topics::source(state).0?;
     let name = match &state.topics.group {
         Some(name) => name.clone(),
         None => {
-            let grid = state.grid();
+            let grid = canvas.grid();
             let at = grid.selected(state.list())?;
             grid.rows.get(at)?.id.clone()
         }

@@ -170,10 +170,10 @@ fn the_mouse_is_taken_only_when_wanted_and_given_back() {
 }
 
 /// Prints what an idle dashboard costs:
-/// `cargo test -p chat-tui --release --test it -- terminal::idle --nocapture --ignored`.
+/// `cargo test -p chat-tui --test it -- terminal::idle --nocapture --ignored`.
 #[test]
 #[cfg(target_os = "linux")]
-#[ignore = "measures for 20 s; run it alone and with --release"]
+#[ignore = "measures for 20 s; run it alone"]
 fn idle_costs_little() {
     let server = Server::start();
     let mut pty = dashboard(&server, false);
