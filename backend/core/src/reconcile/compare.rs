@@ -11,6 +11,7 @@ use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::time::Timestamp;
 use tokio::time::Instant;
 
+use super::documents::Walk;
 use super::judge::{Asked, Compared, Documents, Facts, Gaps, judge};
 use super::sightings::Place;
 use crate::backend::Backend;
@@ -310,13 +311,7 @@ impl Backend {
     ) -> Result<HashMap<ChatKey, Documents>, Error> {
         let mut found = match depth {
             Depth::Counts => self.count_documents(looked).await,
-            Depth::Each => {
-                let mut found = HashMap::with_capacity(looked.len());
-                for one in looked {
-                    found.insert(one.row.key, self.each_document(one, patience).await?);
-                }
-                return Ok(found);
-            }
+            Depth::Each => return self.each_document(looked, patience).await,
         };
         for _ in 0..TRIES {
             let differing: Vec<ChatKey> = found
@@ -404,22 +399,40 @@ impl Backend {
         Ok(moving)
     }
 
-    async fn each_document(&self, one: &Looked, patience: Duration) -> Result<Documents, Error> {
-        let chat = one.row.key;
-        let first = match self.walk_documents(chat).await {
-            Ok(walk) => walk,
-            Err(Error::Search(error)) => {
-                return Ok(Documents::Unknown(format!("the index: {error}")));
+    /// Each document of each chat; where some differ, once more after the index has read on.
+    async fn each_document(
+        &self,
+        looked: &[Looked],
+        patience: Duration,
+    ) -> Result<HashMap<ChatKey, Documents>, Error> {
+        let mut found = HashMap::with_capacity(looked.len());
+        let mut differing = Vec::new();
+        for one in looked {
+            match self.walk_documents(one.row.key).await {
+                Ok(walk) if walk.samples.is_empty() => {
+                    found.insert(one.row.key, Documents::Agree(walk.documents));
+                }
+                Ok(walk) => differing.push((one, walk)),
+                Err(Error::Search(error)) => {
+                    let unknown = Documents::Unknown(format!("the index: {error}"));
+                    found.insert(one.row.key, unknown);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
-        };
-        if first.samples.is_empty() {
-            return Ok(Documents::Agree(first.documents));
         }
-        let passes = self.index_passes(std::iter::once(one.partition), patience);
-        if !passes.await? {
-            return Ok(Documents::MayCome(first.documents));
+        let partitions = differing.iter().map(|(one, _)| one.partition);
+        let passed = differing.is_empty() || self.index_passes(partitions, patience).await?;
+        for (one, first) in differing {
+            let documents = match passed {
+                true => self.look_twice(one.row.key, &first).await?,
+                false => Documents::MayCome(first.documents),
+            };
+            found.insert(one.row.key, documents);
         }
+        Ok(found)
+    }
+
+    async fn look_twice(&self, chat: ChatKey, first: &Walk) -> Result<Documents, Error> {
         let second = self.walk_documents(chat).await?;
         if second.samples.is_empty() {
             return Ok(Documents::Agree(second.documents));

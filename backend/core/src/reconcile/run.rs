@@ -38,6 +38,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const STEPS_LISTED: usize = 1_000;
 /// Chats with numbers on their way that wait for the end of a run.
 const LATER_MAX: usize = 50_000;
+/// How long an index may remember what was deleted: Elasticsearch does for 60 s (`index.gc_deletes`),
+/// and looks every few seconds.
+const INDEX_FORGETS: Duration = Duration::from_secs(90);
+/// Between two tries of what the index puts off.
+const AGAIN_PAUSE: Duration = Duration::from_secs(5);
+/// Steps that are tried again.
+const AGAIN_MAX: usize = 10_000;
 /// Chats that a run of what changed compares beside those, one after the other through all there are:
 /// what was changed by hand is found too, at a cost that does not grow with what exists.
 const PATROL_CHATS: u32 = 1_000;
@@ -104,6 +111,8 @@ struct Pass<'a> {
     tokens: BTreeSet<AppToken>,
     /// Chats with numbers on their way, to be judged when waiting has told.
     later: Vec<ChatKey>,
+    /// Steps that the index puts off.
+    again: Vec<(Counter, Finding)>,
 }
 
 impl Backend {
@@ -190,6 +199,7 @@ impl Backend {
             seen: HashSet::new(),
             tokens: BTreeSet::new(),
             later: Vec::new(),
+            again: Vec::new(),
         };
         let ended = pass.all().await;
         life.abort();
@@ -312,6 +322,7 @@ impl Pass<'_> {
             (None, _) => self.changed().await?,
         };
         self.later().await?;
+        self.again().await?;
         Ok(patrol)
     }
 
@@ -450,6 +461,29 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Tries once more what the index put off, until it takes it or forgets nothing in a long while.
+    async fn again(&mut self) -> Result<(), Halt> {
+        let deadline = Instant::now() + INDEX_FORGETS;
+        let mut waiting = std::mem::take(&mut self.again);
+        while !waiting.is_empty() {
+            self.progress.phase(Phase::Acting);
+            let pause = Instant::now() + AGAIN_PAUSE;
+            while Instant::now() < pause {
+                self.check()?;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            let last = Instant::now() >= deadline;
+            for (counter, finding) in std::mem::take(&mut waiting) {
+                self.check()?;
+                match self.backend.act(counter, finding).await {
+                    Outcome::Waits(_) if !last => waiting.push((counter, finding)),
+                    outcome => self.list(counter, finding, Some(outcome)),
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn ripen(&self, keys: &[ChatKey]) -> Result<(), Halt> {
         let counters: Vec<Counter> = keys.iter().map(|key| Counter::Messages(*key)).collect();
         let youngest = self.backend.reconciler().sightings.youngest(&counters);
@@ -517,8 +551,12 @@ impl Pass<'_> {
         others.sort_by_key(|(_, finding)| finding.act != Act::VoidHoles);
         for (counter, finding) in others {
             self.check()?;
-            let outcome = self.backend.act(counter, finding).await;
-            self.list(counter, finding, Some(outcome));
+            match self.backend.act(counter, finding).await {
+                Outcome::Waits(_) if self.again.len() < AGAIN_MAX => {
+                    self.again.push((counter, finding));
+                }
+                outcome => self.list(counter, finding, Some(outcome)),
+            }
         }
         self.progress.phase(Phase::Comparing);
         Ok(())

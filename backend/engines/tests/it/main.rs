@@ -7,3 +7,4 @@ mod contract;
 mod errors;
 mod namespace;
 mod ports;
+mod reconcile;
