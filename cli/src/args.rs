@@ -167,6 +167,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dlq(commands::dlq::Command),
     Doctor(commands::doctor::Doctor),
+    Dashboard(commands::dashboard::Dashboard),
     /// Show the settings and where they come from
     #[command(subcommand)]
     Config(commands::config::Command),

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Partial,
     /// The question was answered, and what was asked about is not well.
     Unhealthy,
+    /// SIGHUP.
+    HungUp,
     /// SIGINT.
     Interrupted,
     /// SIGTERM.
@@ -44,6 +46,7 @@ impl Exit {
         Self::Timeout,
         Self::Partial,
         Self::Unhealthy,
+        Self::HungUp,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -61,6 +64,7 @@ impl Exit {
             Self::Timeout => 7,
             Self::Partial => 8,
             Self::Unhealthy => 10,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -79,6 +83,7 @@ impl Exit {
             Self::Timeout => "timeout",
             Self::Partial => "partial",
             Self::Unhealthy => "unhealthy",
+            Self::HungUp => "hung_up",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }
@@ -103,6 +108,7 @@ impl Exit {
                 "some of it was done: lines were refused, the input was cut short, steps failed"
             }
             Self::Unhealthy => "the answer is: not well (lag, drift, doctor)",
+            Self::HungUp => "stopped by SIGHUP: the terminal of the dashboard went away",
             Self::Interrupted => "stopped by SIGINT (Ctrl-C)",
             Self::Terminated => "stopped by SIGTERM",
         }

@@ -412,6 +412,7 @@ impl Held {
                 self.read += records.len();
             }
             Polled::Idle => {}
+            gone @ Polled::Gone { .. } => panic!("nothing was removed: {gone:?}"),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod chats;
 pub mod error;
 pub mod event;
+pub mod examine;
 pub mod index;
 pub mod key;
 pub mod lag;

@@ -12,6 +12,7 @@
 //! store when the directory is opened, and from the store when they are first asked for.
 
 mod counters;
+mod examine;
 mod life;
 mod lock;
 mod log;

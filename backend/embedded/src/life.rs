@@ -7,10 +7,12 @@ use async_trait::async_trait;
 use chat_core::port::log::{Group, Topic};
 use chat_core::port::store::Store;
 use chat_core::port::{Life, log, search, store};
+use chat_wire::admin::doctor::Examined;
 use chat_wire::time::Timestamp;
 use parking_lot::Mutex;
 
 use crate::counters::Numbers;
+use crate::examine::{self, Premises};
 use crate::lock::Lock;
 use crate::log::Events;
 use crate::progress::Progress;
@@ -29,7 +31,7 @@ pub(crate) struct Estate {
     pub(crate) numbers: Arc<Numbers>,
     pub(crate) index: Arc<Index>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) retention: Duration,
+    pub(crate) premises: Premises,
     /// `None` once it is closed.
     pub(crate) lock: Mutex<Option<Lock>>,
 }
@@ -56,7 +58,7 @@ impl Estate {
     /// Removes records that every group has passed and that are older than the retention. Dead
     /// letters stay: nobody but an operator is done with them.
     async fn retain(&self) -> Result<(), Trouble> {
-        let before = ago(self.retention);
+        let before = ago(self.premises.retention);
         let mut checkpointed = false;
         for topic in [Topic::Applications, Topic::Chats, Topic::Messages] {
             let below = self.passed(topic);
@@ -84,7 +86,7 @@ impl Estate {
     }
 
     /// The first offset of a topic that some group has not applied.
-    fn passed(&self, topic: Topic) -> u64 {
+    pub(crate) fn passed(&self, topic: Topic) -> u64 {
         let readers = Group::ALL
             .into_iter()
             .filter(|group| group.topic() == topic);
@@ -108,6 +110,10 @@ impl Life for Estate {
         if let Err(error) = self.tidy().await {
             tracing::warn!(%error, "housekeeping stopped half-way; it is tried again");
         }
+    }
+
+    async fn examine(&self) -> Vec<Examined> {
+        examine::examine(self).await
     }
 
     async fn close(&self) {

@@ -16,7 +16,8 @@ use chat_core::port::log::{
     Appended, Consumer, Error, Group, Log, NewRecord, PartitionId, PollLimits, Record, Topic,
 };
 use chat_wire::time::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::pool::PoolConnection;
+use sqlx::{Sqlite, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use self::consumer::Member;
@@ -72,6 +73,11 @@ impl Events {
     /// The offset that the next record of a topic will get.
     pub(crate) fn end(&self, topic: Topic) -> u64 {
         self.shared.topic(topic).range().1
+    }
+
+    /// A connection that reads, for whoever examines the file.
+    pub(crate) async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        self.shared.readers.acquire().await.map_err(told)
     }
 
     /// Whether the oldest batch of a topic is one that retention may remove.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
 
 use crate::counters::{Numbers, tail};
+use crate::examine::Premises;
 use crate::life::Estate;
 use crate::lock::{self, Lock};
 use crate::log::Events;
@@ -122,7 +123,11 @@ pub async fn open(config: &Config) -> Result<Ports, OpenError> {
         numbers: Arc::clone(&numbers),
         index: Arc::clone(&index),
         progress,
-        retention: config.log_retention,
+        premises: Premises {
+            dir: dir.clone(),
+            log_bytes_max: config.log_bytes_max,
+            retention: config.log_retention,
+        },
         lock: Mutex::new(Some(lock)),
     };
     Ok(Ports {

@@ -85,6 +85,11 @@ impl Index {
         })
     }
 
+    /// How many documents there are, those of deleted messages included.
+    pub(crate) fn documents(&self) -> u64 {
+        self.inner.view().len()
+    }
+
     /// Whether nothing was ever indexed, or all of it was cleared.
     #[must_use]
     pub fn is_empty(&self) -> bool {

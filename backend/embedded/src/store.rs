@@ -110,7 +110,7 @@ impl Rows {
         read::chats(&mut *self.reader().await?, keys).await
     }
 
-    async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
+    pub(crate) async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
         self.readers.acquire().await.map_err(told)
     }
 

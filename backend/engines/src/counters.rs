@@ -1,5 +1,6 @@
 //! The counters port on Redis: one script a call, every key of an application on one shard.
 
+mod examine;
 mod link;
 mod scripts;
 

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod error;
+mod examine;
 pub mod open;
 
 mod counters;

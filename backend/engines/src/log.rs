@@ -3,6 +3,7 @@
 mod buffer;
 mod client;
 mod consumer;
+mod examine;
 mod headers;
 mod identity;
 mod partitioner;

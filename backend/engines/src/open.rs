@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::port::store::Store as _;
 use chat_core::port::{Life, Ports};
+use chat_wire::admin::doctor::Examined;
 use chat_wire::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::counters::Numbers;
 use crate::error::Error;
+use crate::examine::Engines;
 use crate::log::Events;
 use crate::search::Index;
 use crate::signals::Hints;
@@ -36,6 +38,13 @@ pub async fn connect(config: &Config) -> Result<Ports, Error> {
     let life = Arc::new(Whole {
         rows: Arc::clone(&rows),
         log: Arc::clone(&log),
+        engines: Engines::new(
+            config,
+            Arc::clone(&rows),
+            Arc::clone(&log),
+            Arc::clone(&counters),
+            Arc::clone(&search),
+        ),
         forgot_at: Mutex::new(None),
     });
     Ok(Ports {
@@ -65,6 +74,7 @@ pub async fn migrate(config: &Config) -> Result<(), Error> {
 struct Whole {
     rows: Arc<Rows>,
     log: Arc<Events>,
+    engines: Engines,
     forgot_at: Mutex<Option<Instant>>,
 }
 
@@ -86,6 +96,10 @@ impl Life for Whole {
         if let Err(error) = self.rows.forget_keys(before).await {
             tracing::warn!(%error, "old idempotency keys stay for now");
         }
+    }
+
+    async fn examine(&self) -> Vec<Examined> {
+        self.engines.examine().await
     }
 
     async fn close(&self) {

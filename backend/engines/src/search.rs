@@ -1,6 +1,7 @@
 //! The search port on Elasticsearch and OpenSearch: grams under the built-in `whitespace` analyzer.
 
 mod bulk;
+mod examine;
 mod http;
 mod schema;
 

@@ -1,6 +1,7 @@
 //! The store port on MySQL and MariaDB: a pool of connections, one transaction a batch.
 
 mod bulk;
+mod examine;
 mod failure;
 mod lease;
 mod operate;

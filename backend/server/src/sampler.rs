@@ -105,10 +105,11 @@ impl Sampler {
     }
 
     fn report(&self, looks: &[Look]) -> Lag {
-        let watches = self.watches.lock();
-        let groups = Group::ALL.into_iter().zip(watches.iter()).zip(looks);
+        let mut watches = self.watches.lock();
+        let groups = Group::ALL.into_iter().zip(watches.iter_mut()).zip(looks);
         let groups = groups.map(|((group, watch), look)| {
             let judged = watch.judge(look);
+            watch.note(look);
             report::group(group, look, judged)
         });
         let groups: Vec<_> = groups.collect();

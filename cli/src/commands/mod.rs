@@ -5,6 +5,7 @@ pub(crate) mod chat;
 pub(crate) mod config;
 mod confirm;
 mod create;
+pub(crate) mod dashboard;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod drift;
@@ -43,6 +44,8 @@ pub(crate) fn run(command: Command, mut session: Session) -> Result<Exit, Error>
         Command::Dlq(command) => on_one_thread(command.run(&mut session)),
         Command::Stats(command) => on_one_thread(command.run(&mut session)),
         Command::Doctor(command) => on_one_thread(command.run(&mut session)),
+        // It has a terminal to give back, and watches for signals itself.
+        Command::Dashboard(command) => command.run(&mut session),
     }
 }
 

@@ -17,6 +17,7 @@ fn the_help_texts() {
         own.trim_end().to_owned()
     };
     insta::assert_snapshot!("help", help(&[]));
+    insta::assert_snapshot!("help_dashboard", own(&["dashboard"]));
     insta::assert_snapshot!("help_exit_codes", help(&["exit-codes"]));
     insta::assert_snapshot!("help_import", own(&["import"]));
     insta::assert_snapshot!("help_export", own(&["export"]));

@@ -6,6 +6,7 @@
 )]
 
 mod config;
+mod dashboard;
 mod dlq;
 mod doctor;
 mod exit_codes;
@@ -15,7 +16,15 @@ mod help;
 mod import;
 mod interrupt;
 mod operations;
+#[cfg(unix)]
+#[path = "../../../tui/tests/it/pty.rs"]
+#[expect(dead_code, reason = "the dashboard's own tests measure with it")]
+mod pty;
 mod reconcile;
 mod run;
+// The same system that the dashboard's own tests look at.
+#[path = "../../../tui/tests/it/sample/mod.rs"]
+#[expect(dead_code, reason = "the dashboard's own tests wait with it")]
+mod sample;
 mod shapes;
 mod tail;

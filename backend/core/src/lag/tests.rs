@@ -38,6 +38,7 @@ fn live(seconds: u64, mut at: impl FnMut(u64) -> Look) -> (Vec<(u64, Status)>, J
             watch.keep(&look);
         }
         let judged = watch.judge(&look);
+        watch.note(&look);
         if changes
             .last()
             .is_none_or(|(_, last)| *last != judged.status)
@@ -137,6 +138,28 @@ fn a_frozen_worker_is_stalled_and_then_gone() {
         "{}",
         judged.reason
     );
+}
+
+#[test]
+fn a_worker_that_goes_on_is_well_once_it_has_caught_up() {
+    // Frozen for half a minute, then as fast as before: at most looks something waits for a moment.
+    let (changes, _) = live(120, |now| {
+        let next = match now {
+            0..20_000 => end(100, now),
+            20_000..50_000 => end(100, 20_000),
+            50_000..52_000 => end(100, 20_000) + (now - 50_000) * 3 / 2,
+            _ => end(100, now) - now / STEP % 5,
+        };
+        look(
+            now,
+            Some(1),
+            vec![seen(end(100, now), next.min(end(100, now)))],
+        )
+    });
+    let after: Vec<_> = changes.iter().filter(|(at, _)| *at >= 50_000).collect();
+    assert_eq!(after.last().unwrap().1, Status::Ok, "{changes:?}");
+    assert!(after.last().unwrap().0 <= 55_000, "{changes:?}");
+    assert!(after.len() <= 3, "{changes:?}");
 }
 
 #[test]
@@ -359,6 +382,23 @@ proptest! {
             looks.push(Look { at_ms: last.at_ms + nth * EVERY, ..last.clone() });
         }
         prop_assert_eq!(judge(&looks).status, Status::Stalled);
+    }
+
+    /// Two looks may be under way at once, and the one that began first be judged last.
+    #[test]
+    fn a_look_may_come_late(life in lives(), late in 0..1_000_000_u64) {
+        let mut looks = looks(&life, 1_000, 500_000);
+        let last = looks.last_mut().unwrap();
+        last.at_ms = last.at_ms.saturating_sub(late);
+        judge(&looks);
+        let mut watch = Watch::new(EVERY);
+        for look in &looks {
+            watch.note(look);
+            watch.keep(look);
+        }
+        for look in &looks {
+            watch.judge(look);
+        }
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub(super) struct Track {
 }
 
 impl Track {
+    /// Nothing waits.
+    pub(super) const CAUGHT_UP: Self = Self {
+        status: Some(Status::Ok),
+        stands: None,
+        moves: 0,
+        clean: BELIEVED,
+    };
+
     /// What it is after another look.
     pub(super) fn step(self, seen: &Seen, at_ms: u64, rules: Rules, past: &impl Past) -> Self {
         let (Some(lag), Some(next)) = (seen.lag(), seen.next()) else {
@@ -71,11 +79,7 @@ impl Track {
             };
         }
         if lag == 0 {
-            return Self {
-                status: Some(Status::Ok),
-                clean: BELIEVED,
-                ..Self::default()
-            };
+            return Self::CAUGHT_UP;
         }
         let since = match self.stands {
             Some((stood, since)) if stood == next => since,
@@ -97,11 +101,12 @@ impl Track {
                 None => self.clean,
             },
         };
-        let stands_still = at_ms - since >= rules.stall_ms();
+        let stands_still = at_ms.saturating_sub(since) >= rules.stall_ms();
         let hardly_moves = self.status == Some(Status::Stalled) && after.moves < BELIEVED;
         let status = match young {
-            _ if stands_still || hardly_moves => Status::Stalled,
+            _ if stands_still => Status::Stalled,
             Some(true) => after.while_young(self.status),
+            _ if hardly_moves => Status::Stalled,
             Some(false) => self.while_old(lag, at_ms, rules, past),
             None => self.while_unclear(),
         };
@@ -195,7 +200,7 @@ fn trend(lag: u64, at_ms: u64, rules: Rules, past: &impl Past) -> Option<f64> {
         .take_while(|(at_ms, ..)| *at_ms >= from)
         .filter_map(|(at_ms, end, next)| Some((at_ms, end?.saturating_sub(next?))));
     lags.extend(earlier);
-    let span = at_ms - lags.last()?.0;
+    let span = at_ms.saturating_sub(lags.last()?.0);
     if lags.len() < 3 || span < rules.every_ms * 2 {
         return None;
     }

@@ -77,11 +77,25 @@ impl Watch {
         });
     }
 
+    /// Takes from a look that is not kept what would be forgotten by the next one that is: that nobody
+    /// is there, and who has caught up. Without it a group that is well again would be called so at one
+    /// look and not at the next, until looks are kept that say the same.
+    pub fn note(&mut self, look: &Look) {
+        self.absent_since_ms = self.absent_since(look);
+        for (track, seen) in self.tracks.iter_mut().zip(&look.partitions) {
+            if seen.lag() == Some(0) && seen.gone().is_none() {
+                *track = Track::CAUGHT_UP;
+            }
+        }
+    }
+
     /// Says what a look means; changes nothing.
     #[must_use]
     pub fn judge(&self, look: &Look) -> Judged {
         let tracks = self.tracks_after(look);
-        let absent_ms = self.absent_since(look).map(|since| look.at_ms - since);
+        let absent_ms = self
+            .absent_since(look)
+            .map(|since| look.at_ms.saturating_sub(since));
         let stopped = absent_ms.is_some_and(|absent| absent >= self.rules.absent_ms());
         let status_of = |track: &Track| match track.status {
             _ if stopped => Status::Stopped,
@@ -119,7 +133,9 @@ impl Watch {
             worst: worst.map(|index| words::Worst {
                 index,
                 seen: &look.partitions[index],
-                stands_ms: tracks[index].stands.map(|(_, since)| look.at_ms - since),
+                stands_ms: tracks[index]
+                    .stands
+                    .map(|(_, since)| look.at_ms.saturating_sub(since)),
             }),
         };
         Judged {

@@ -84,6 +84,7 @@ fn stalled(case: &Case<'_>) -> String {
     }
     let lag = grouped(worst.seen.lag().unwrap_or_default());
     let members = match case.look.members {
+        Some(0) => "and no member is there".to_owned(),
         Some(1) => "although 1 member is there".to_owned(),
         Some(members) => format!("although {members} members are there"),
         None => "and the members are not known".to_owned(),

@@ -212,6 +212,16 @@ pub enum Polled {
     Revoked(Vec<PartitionId>),
     /// Records of one partition, in order, without a gap that was not made by retention.
     Records(Vec<Record>),
+    /// Retention removed records of this partition before they were read. Nothing more comes of it
+    /// until it is sought where there is something; the other partitions go on (rule 15).
+    Gone {
+        /// The partition.
+        partition: PartitionId,
+        /// First offset that was wanted.
+        asked: u64,
+        /// First offset that exists.
+        start: u64,
+    },
     /// Nothing came within the wait.
     Idle,
 }
@@ -233,7 +243,8 @@ pub trait Consumer: Send {
     /// The next thing; records only of partitions that were sought.
     async fn poll(&mut self, limits: PollLimits) -> Result<Polled, Error>;
 
-    /// Reads on from this offset.
+    /// Reads on from this offset. [`Error::OutOfRange`], here or as [`Polled::Gone`] later, where its
+    /// record is gone.
     async fn seek(&mut self, partition: PartitionId, offset: u64) -> Result<(), Error>;
 
     /// Tells the log how far the group is, for display; the truth is in the store.

@@ -9,6 +9,7 @@ pub mod store;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chat_wire::admin::doctor::Examined;
 
 /// Everything that the rules need from outside, as one set.
 #[derive(Clone)]
@@ -32,6 +33,10 @@ pub struct Ports {
 pub trait Life: Send + Sync {
     /// Work that is due every few seconds: checkpoints, retention.
     async fn housekeep(&self);
+
+    /// Looks for what is wrong with what the adapter stands on: the doctor's checks, in the order in
+    /// which they should be mended. Answers within three seconds, whatever does not.
+    async fn examine(&self) -> Vec<Examined>;
 
     /// Flushes and lets go of everything; the ports answer nothing afterwards.
     async fn close(&self);

@@ -115,8 +115,11 @@ impl Backend {
                     self.window_of_applications(after).await?
                 }
             };
-            for row in &window.rows {
-                page.summary.add(row.verdict);
+            // A page that goes on within a window counts nothing again: the pages add up.
+            if skip == 0 {
+                for row in &window.rows {
+                    page.summary.add(row.verdict);
+                }
             }
             let mut rows = window.rows;
             rows.retain(|row| wanted(row, wish));

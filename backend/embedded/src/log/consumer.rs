@@ -78,7 +78,18 @@ impl Consumer for Member {
             // Marked as seen before reading, so that an append in between ends the wait below.
             self.end.borrow_and_update();
             if let Some(from) = self.next {
-                let records = self.shared.read(self.partition(), from, limits).await?;
+                let records = match self.shared.read(self.partition(), from, limits).await {
+                    Err(Error::OutOfRange { asked, start }) if asked < start => {
+                        self.next = None;
+                        let partition = self.partition();
+                        return Ok(Polled::Gone {
+                            partition,
+                            asked,
+                            start,
+                        });
+                    }
+                    read => read?,
+                };
                 if let Some(last) = records.last() {
                     self.next = Some(last.offset + 1);
                     return Ok(Polled::Records(records));

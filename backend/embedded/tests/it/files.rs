@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_core::port::Ports;
-use chat_core::port::log::{Error, Group, Headers, NewRecord, PartitionId, PollLimits, Topic};
+use chat_core::port::log::{
+    Error, Group, Headers, NewRecord, PartitionId, PollLimits, Polled, Topic,
+};
 use chat_core::port::store::Position;
 use chat_embedded::open::{Config, OpenError, open};
 use tempfile::TempDir;
@@ -303,4 +305,44 @@ fn size(dir: &Path) -> u64 {
         .filter_map(|file| std::fs::metadata(dir.join(file)).ok())
         .map(|file| file.len())
         .sum()
+}
+
+/// What retention took is told as gone; the member stays, and goes on where it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_what_retention_took_stops_the_partition() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        log_retention: Duration::ZERO,
+        ..Config::new(dir.path())
+    };
+    let ports = open(&config).await.unwrap();
+    for nth in 0..3 {
+        append(&ports, &nth.to_string()).await;
+    }
+    for group in [Group::MessagesStore, Group::MessagesIndex] {
+        apply(&ports, group, 2).await;
+    }
+    while ports.log.range(PLACE).await.unwrap().0 < 2 {
+        ports.life.housekeep().await;
+    }
+    let mut consumer = ports.log.join(Group::MessagesStore).await.unwrap();
+    let polled = consumer.poll(PAGE).await.unwrap();
+    assert!(matches!(polled, Polled::Assigned(_)), "{polled:?}");
+    consumer.seek(PLACE, 1).await.unwrap();
+    let polled = consumer.poll(PAGE).await.unwrap();
+    let Polled::Gone {
+        partition,
+        asked,
+        start,
+    } = polled
+    else {
+        panic!("{polled:?}");
+    };
+    assert_eq!((partition, asked, start), (PLACE, 1, 2));
+    assert!(matches!(consumer.poll(PAGE).await.unwrap(), Polled::Idle));
+    assert_eq!(ports.log.members(Group::MessagesStore).await.unwrap(), 1);
+    consumer.seek(PLACE, start).await.unwrap();
+    let polled = consumer.poll(PAGE).await.unwrap();
+    assert!(matches!(polled, Polled::Records(_)), "{polled:?}");
+    consumer.leave().await;
 }

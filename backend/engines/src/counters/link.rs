@@ -109,6 +109,9 @@ impl Links {
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
+        // Alone, because of an error within a pipeline nobody says what kind it is: who is not let in
+        // should be told so.
+        redis::cmd("PING").exec_async(&mut connection).await?;
         let server = server(&mut connection).await?;
         let mut load = redis::pipe();
         for script in Script::ALL {
@@ -209,6 +212,28 @@ impl Link {
             .arg(lease_ms.max(1));
         let set: Option<Value> = command.query_async(&mut self.connection.clone()).await?;
         Ok(set.is_some_and(|value| value != Value::Nil))
+    }
+
+    /// The server's clock: seconds since 1970, and microseconds.
+    pub(super) async fn time(&self) -> Result<(i64, i64), RedisError> {
+        redis::cmd("TIME")
+            .query_async(&mut self.connection.clone())
+            .await
+    }
+
+    /// What the server says of itself, as lines `name:value`.
+    pub(super) async fn info(&self) -> Result<String, RedisError> {
+        redis::cmd("INFO")
+            .query_async(&mut self.connection.clone())
+            .await
+    }
+
+    /// A setting of the server; `None` where it knows none of this name.
+    pub(super) async fn configured(&self, name: &str) -> Result<Option<String>, RedisError> {
+        let mut ask = redis::cmd("CONFIG");
+        ask.arg("GET").arg(name);
+        let pair: Vec<String> = ask.query_async(&mut self.connection.clone()).await?;
+        Ok(pair.into_iter().nth(1))
     }
 
     /// Answers when the server does.

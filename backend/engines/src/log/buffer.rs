@@ -24,6 +24,8 @@ struct Part {
     next: u64,
     /// Whether records may be handed out.
     sought: bool,
+    /// Whether the client brings no more: what it would have to bring is gone.
+    stopped: bool,
     records: VecDeque<Record>,
 }
 
@@ -34,6 +36,7 @@ impl Buffer {
         let part = Part {
             next,
             sought: false,
+            stopped: false,
             records: VecDeque::new(),
         };
         self.parts.insert(index, part);
@@ -47,9 +50,22 @@ impl Buffer {
         }
     }
 
-    /// Each partition, and the offset that it has come to.
+    /// Nothing more comes of a partition; what came before is still handed out.
+    pub(super) fn stop(&mut self, index: u32) {
+        if let Some(part) = self.parts.get_mut(&index) {
+            part.stopped = true;
+        }
+    }
+
+    /// Whether nothing more comes of a partition.
+    pub(super) fn is_stopped(&self, index: u32) -> bool {
+        self.parts.get(&index).is_some_and(|part| part.stopped)
+    }
+
+    /// Each partition of which something may come, and the offset that it has come to.
     pub(super) fn positions(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.parts.iter().map(|(index, part)| (*index, part.next))
+        let reading = self.parts.iter().filter(|(_, part)| !part.stopped);
+        reading.map(|(index, part)| (*index, part.next))
     }
 
     /// Whether the partition's next record is the one at this offset; `None` where it is not ours.
@@ -78,7 +94,7 @@ impl Buffer {
         let Some(part) = self.parts.get_mut(&record.partition.index) else {
             return;
         };
-        if record.offset < part.next {
+        if record.offset < part.next || part.stopped {
             return;
         }
         part.next = record.offset + 1;
@@ -162,6 +178,24 @@ mod tests {
         buffer.open(1);
         assert_eq!(offsets(buffer.take(ALL)), [(1, 5)]);
         assert_eq!((buffer.records, buffer.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_partition_that_stops_gives_what_it_has() {
+        let mut buffer = Buffer::default();
+        for index in [0, 1] {
+            buffer.add(index, 0);
+            buffer.open(index);
+            buffer.keep(record(index, 0));
+        }
+        buffer.stop(0);
+        buffer.keep(record(0, 7));
+        assert_eq!(offsets(buffer.take(ALL)), [(0, 0)]);
+        assert_eq!(offsets(buffer.take(ALL)), [(1, 0)]);
+        assert_eq!(offsets(buffer.take(ALL)), []);
+        assert_eq!(buffer.positions().collect::<Vec<_>>(), [(1, 1)]);
+        buffer.add(0, 7);
+        assert_eq!(buffer.positions().count(), 2);
     }
 
     #[test]

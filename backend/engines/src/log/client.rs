@@ -20,6 +20,9 @@ pub(super) const DLQ_BYTES: usize = TOPIC_BYTES + DEAD_LETTER_BYTES;
 /// How long one question to the brokers may take.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What librdkafka calls a commit that the group refuses.
+const COMMIT_FAILED: &str = "COMMITFAIL";
+
 /// Names and settings.
 #[derive(Clone)]
 pub(super) struct Names {
@@ -87,6 +90,8 @@ impl ClientContext for Words {
 /// A line of librdkafka's log.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // Commits are for display, and fail whenever the group shares out its partitions anew.
+        _ if facility == COMMIT_FAILED => tracing::debug!(message, "kafka client"),
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical

@@ -1,6 +1,6 @@
 //! One member of a group. Kafka shares out the partitions; where to read on comes from the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub(super) struct Member {
     identity: Arc<Identity>,
     reader: Arc<Reader>,
     buffer: Buffer,
+    /// Partitions that have stopped, to be told of.
+    gone: VecDeque<Polled>,
     stall: Stall,
 }
 
@@ -85,6 +87,7 @@ impl Member {
             identity,
             reader,
             buffer: Buffer::default(),
+            gone: VecDeque::new(),
             stall: Stall::new(),
         })
     }
@@ -106,6 +109,9 @@ impl Member {
     async fn change(&mut self, change: Change) -> Result<Polled, Error> {
         match change {
             Change::Revoked(indexes) => {
+                self.gone.retain(|gone| {
+                    !matches!(gone, Polled::Gone { partition, .. } if indexes.contains(&partition.index))
+                });
                 for index in &indexes {
                     self.buffer.remove(*index);
                 }
@@ -187,16 +193,26 @@ impl Member {
         };
         match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                for (index, next) in self.buffer.positions() {
-                    let (start, end) = self.reader.range(self.partition(index)).await?;
-                    if next < start {
-                        return Err(Error::OutOfRange { asked: next, start });
-                    }
-                    if next > end {
-                        // Joining anew finds out what happened to it.
-                        return Err(told(&error));
+                // The error does not say whose it is. The client has stopped that partition by itself,
+                // and goes on with the others.
+                let positions: Vec<(u32, u64)> = self.buffer.positions().collect();
+                let before = self.gone.len();
+                for (index, asked) in positions {
+                    let partition = self.partition(index);
+                    let (start, _) = self.reader.range(partition).await?;
+                    if asked < start {
+                        self.buffer.stop(index);
+                        self.gone.push_back(Polled::Gone {
+                            partition,
+                            asked,
+                            start,
+                        });
                     }
                 }
+                if self.gone.len() > before {
+                    return Ok(());
+                }
+                // Joining anew finds out what happened.
                 Err(told(&error))
             }
             RDKafkaErrorCode::UnknownTopicOrPartition
@@ -276,9 +292,12 @@ impl Consumer for Member {
             // Before anything is handed out: a batch is what is there, not what came first.
             if let Some(error) = self.gather(&client) {
                 self.failed(error).await?;
-                if Instant::now() >= deadline {
+                if Instant::now() >= deadline && self.gone.is_empty() {
                     return Ok(Polled::Idle);
                 }
+            }
+            if let Some(gone) = self.gone.pop_front() {
+                return Ok(gone);
             }
             if let Some(records) = self.buffer.take(limits) {
                 self.stall.look_at = Instant::now() + STALL_LOOK;
@@ -326,6 +345,9 @@ impl Consumer for Member {
         }
         let (start, _) = self.reader.range(partition).await?;
         if offset < start {
+            // What the client brings from where it stands now is not what was asked for.
+            self.buffer.add(partition.index, offset);
+            self.buffer.stop(partition.index);
             return Err(Error::OutOfRange {
                 asked: offset,
                 start,
@@ -333,11 +355,18 @@ impl Consumer for Member {
         }
         let client = self.client()?;
         let list = reader::at(&self.topic, partition, offset)?;
+        let stopped = self.buffer.is_stopped(partition.index);
         let sought = blocking(ASK_TIMEOUT * 2, move || {
+            if stopped {
+                // The client seeks in no partition that it has given up.
+                client.incremental_unassign(&list)?;
+                client.incremental_assign(&list)?;
+                return Ok(list);
+            }
             client.seek_partitions(list, ASK_TIMEOUT)
         })
         .await?
-        .map_err(|error| told(&error))?;
+        .map_err(|error: KafkaError| told(&error))?;
         for element in sought.elements() {
             element.error().map_err(|error| told(&error))?;
         }

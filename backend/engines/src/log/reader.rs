@@ -34,6 +34,21 @@ pub(super) struct Reader {
     idle: Arc<Mutex<Vec<(Topic, Client)>>>,
 }
 
+/// A topic as the brokers see it.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) name: String,
+    pub(super) partitions: Vec<Part>,
+}
+
+/// A partition as the brokers see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub(super) has_leader: bool,
+    pub(super) replicas: usize,
+    pub(super) in_sync: usize,
+}
+
 impl Reader {
     pub(super) fn new(names: &Names) -> KafkaResult<Self> {
         let mut config = names.base();
@@ -102,6 +117,67 @@ impl Reader {
                 found.name()
             ))),
         }
+    }
+
+    /// The numbers of the brokers, and what our topics look like to them.
+    pub(super) async fn shapes(&self) -> Result<(Vec<i32>, Vec<Shape>), Error> {
+        let asker = Arc::clone(&self.asker);
+        let metadata = blocking(ASK_TIMEOUT, move || asker.fetch_metadata(None, ASK_TIMEOUT));
+        let metadata = metadata.await?.map_err(|error| told(&error))?;
+        let ours = Topic::ALL.map(|topic| self.names.topic(topic));
+        let topics = metadata.topics().iter();
+        let topics = topics.filter(|topic| ours.iter().any(|name| name == topic.name()));
+        let shapes = topics.map(|topic| Shape {
+            name: topic.name().to_owned(),
+            partitions: topic
+                .partitions()
+                .iter()
+                .map(|partition| Part {
+                    has_leader: partition.leader() >= 0,
+                    replicas: partition.replicas().len(),
+                    in_sync: partition.isr().len(),
+                })
+                .collect(),
+        });
+        let brokers = metadata.brokers().iter().map(|broker| broker.id());
+        Ok((brokers.collect(), shapes.collect()))
+    }
+
+    /// For each partition the offset of its first record that is not older than `since`, in
+    /// milliseconds since 1970; its end where none is.
+    pub(super) async fn first_since(
+        &self,
+        partitions: &[PartitionId],
+        since: i64,
+    ) -> Result<Vec<(PartitionId, u64)>, Error> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            let name = self.names.topic(partition.topic);
+            list.add_partition_offset(&name, index(*partition), Offset::Offset(since))
+                .map_err(|error| told(&error))?;
+        }
+        let asker = Arc::clone(&self.asker);
+        let found = blocking(ASK_TIMEOUT, move || {
+            asker.offsets_for_times(list, ASK_TIMEOUT)
+        });
+        let found = found.await?.map_err(|error| told(&error))?;
+        let mut begins = Vec::new();
+        for partition in partitions {
+            let name = self.names.topic(partition.topic);
+            let offset = match found.find_partition(&name, index(*partition)) {
+                Some(one) => one.offset(),
+                None => continue,
+            };
+            begins.push((
+                *partition,
+                match offset {
+                    Offset::Offset(offset) => u64::try_from(offset).unwrap_or(0),
+                    // No record is so young.
+                    _ => self.range(*partition).await?.1,
+                },
+            ));
+        }
+        Ok(begins)
     }
 
     /// First offset that exists and the next one, asked of the brokers now.

@@ -9,7 +9,7 @@ use crate::error::Error;
 
 const SETTING: &str = "ELASTICSEARCH_URL";
 /// Version of the mapping; it stands in the index as `_meta.chat_schema`.
-const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 1;
 const TEMPLATE: &str = include_str!("../../../../migrations/elasticsearch/messages.json");
 
 /// The name under which the index is used.
@@ -82,6 +82,11 @@ pub(super) async fn check(http: &Http, alias: &str) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether an index, as `_mapping` tells of it, is of our version.
+pub(super) fn is_ours(index: &Value) -> bool {
+    index["mappings"]["_meta"]["chat_schema"].as_u64() == Some(SCHEMA)
 }
 
 async fn ask(

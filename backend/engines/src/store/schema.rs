@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateDatabase, MigrateError};
+use sqlx::migrate::{MigrateDatabase, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, MySql, MySqlConnection, MySqlPool};
 
@@ -102,7 +102,7 @@ pub(super) async fn migrate(url: &str) -> Result<(), Error> {
             "wait for it",
         ));
     }
-    let mut migrator = sqlx::migrate!("../../migrations/mysql");
+    let mut migrator = migrator();
     migrator.set_locking(false);
     let pool = MySqlPoolOptions::new()
         .max_connections(1)
@@ -119,6 +119,15 @@ pub(super) async fn migrate(url: &str) -> Result<(), Error> {
             "use the program that made them, or a newer one, or another database",
         ),
     })
+}
+
+fn migrator() -> Migrator {
+    sqlx::migrate!("../../migrations/mysql")
+}
+
+/// The migrations that this program knows.
+pub(super) fn versions() -> Vec<i64> {
+    migrator().iter().map(|one| one.version).collect()
 }
 
 fn options(url: &str) -> Result<MySqlConnectOptions, Error> {

@@ -2,6 +2,7 @@
 
 use chat_engines::config::Config;
 use chat_engines::open::{connect, migrate};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::namespace::Namespace;
 
@@ -67,6 +68,41 @@ async fn a_wrong_login_is_told() {
         "{error}"
     );
     assert!(!error.to_string().contains("hush"), "{error}");
+}
+
+/// A server that wants a password and gets none; the shared one lets everybody in.
+async fn guarded() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = vec![0; 64 * 1024];
+            while let Ok(bytes @ 1..) = stream.read(&mut asked).await {
+                // Each command is an array.
+                let commands = asked[..bytes].iter().filter(|byte| **byte == b'*').count();
+                let answers = "-NOAUTH Authentication required.\r\n".repeat(commands);
+                if stream.write_all(answers.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_password_of_redis_is_told() {
+    let good = Namespace::fresh().await;
+    let error = refused(&Config {
+        redis_url: format!("redis://{}", guarded().await),
+        ..good.config.clone()
+    })
+    .await;
+    assert_eq!(error.setting(), "REDIS_URL");
+    assert!(
+        !error.retryable() && error.to_string().contains("password"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

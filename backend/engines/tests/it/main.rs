@@ -5,6 +5,8 @@
 
 mod contract;
 mod errors;
+mod examine;
+mod gone;
 mod namespace;
 mod ports;
 mod reconcile;

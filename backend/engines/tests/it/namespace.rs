@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use chat_core::port::log::Topic;
+use chat_core::port::log::{PartitionId, Topic};
 use chat_engines::config::{Config, Topics};
 use chat_engines::open::migrate;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sqlx::migrate::MigrateDatabase;
 use sqlx::mysql::MySql;
 
@@ -62,6 +62,23 @@ impl Namespace {
     pub(crate) async fn delete_topic(&self, topic: Topic) {
         Self::delete_topics(&self.config, &[topic]).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    /// Removes the records of a partition below an offset, as retention would.
+    pub(crate) async fn delete_records(&self, partition: PartitionId, before: i64) {
+        let mut kafka = ClientConfig::new();
+        kafka.set("bootstrap.servers", &self.config.kafka_brokers);
+        let admin: AdminClient<DefaultClientContext> = kafka.create().unwrap();
+        let topic = format!("{}{}", self.config.topic_prefix, partition.topic.name());
+        let mut list = TopicPartitionList::new();
+        let index = i32::try_from(partition.index).unwrap();
+        list.add_partition_offset(&topic, index, Offset::Offset(before))
+            .unwrap();
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+        let deleted = admin.delete_records(&list, &options).await.unwrap();
+        for element in deleted.elements() {
+            element.error().unwrap();
+        }
     }
 
     /// Makes an index whose mapping has another version.

@@ -240,7 +240,7 @@ async fn a_log_that_was_made_anew_begins_an_epoch() {
                 }
             }
             Polled::Records(records) => break records,
-            Polled::Idle | Polled::Revoked(_) => {}
+            Polled::Idle | Polled::Revoked(_) | Polled::Gone { .. } => {}
         }
     };
     assert_eq!(records[0].offset, at.offset);
@@ -335,7 +335,7 @@ async fn next_uid(ports: &chat_core::port::Ports, epoch: u32) -> Uuid {
                     consumer.leave().await;
                     return records[0].headers.uid.unwrap();
                 }
-                Ok(Polled::Idle | Polled::Revoked(_)) => {
+                Ok(Polled::Idle | Polled::Revoked(_) | Polled::Gone { .. }) => {
                     assert!(Instant::now() < deadline, "nothing was read");
                 }
                 Err(_) => break,

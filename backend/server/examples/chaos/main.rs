@@ -10,6 +10,7 @@ mod letters;
 mod load;
 mod mode;
 mod process;
+mod proxy;
 mod raw;
 mod system;
 
@@ -79,6 +80,8 @@ enum Case {
     Relog(case::relog::Plan),
     /// Starts that cannot succeed, or not yet, and what they say (engines)
     Start(case::start::Plan),
+    /// What lag and metrics say of workers that are idle, loaded, frozen, killed or missing, and when (engines)
+    Lag(case::lag::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
     Real(case::real::Plan),
 }
@@ -155,6 +158,7 @@ async fn dispatch(
         Case::Poison(plan) => case::poison::run(&plan, on, shape, seed, verdict).await,
         Case::Relog(plan) => case::relog::run(&plan, on, shape, seed, verdict).await,
         Case::Start(plan) => case::start::run(&plan, on, verdict).await,
+        Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,
         Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }

@@ -117,9 +117,19 @@ async fn consume(
                 for partition in partitions {
                     // The truth about the position is in the store, not in the log (rule 1).
                     let position = ports.store.position(job.group(), partition).await?;
-                    consumer.seek(partition, position.next).await?;
+                    match consumer.seek(partition, position.next).await {
+                        Err(log::Error::OutOfRange { asked, start }) if asked < start => {
+                            stopped(job.group(), partition, asked, start);
+                        }
+                        sought => sought?,
+                    }
                 }
             }
+            Polled::Gone {
+                partition,
+                asked,
+                start,
+            } => stopped(job.group(), partition, asked, start),
             Polled::Revoked(_) | Polled::Idle => {}
             Polled::Records(records) => {
                 let (Some(first), Some(last)) = (records.first(), records.last()) else {
@@ -132,6 +142,21 @@ async fn consume(
         }
     }
     Ok(())
+}
+
+/// Says that a partition is read no further, because what comes next is gone. Going on behind the gap
+/// would lose records in silence, so somebody has to decide it (rule 15).
+fn stopped(group: Group, partition: PartitionId, asked: u64, start: u64) {
+    tracing::error!(
+        group = group.name(),
+        topic = partition.topic.name(),
+        partition = partition.index,
+        asked,
+        start,
+        "the partition has stopped: retention removed records before they were applied; find out what is lost, \
+         then set `next` of the group's row in log_positions to `start` and start the worker again, and keep \
+         records longer than the longest outage"
+    );
 }
 
 /// Does a batch, however often it takes.

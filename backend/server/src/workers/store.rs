@@ -9,6 +9,7 @@ use chat_core::event::Event;
 use chat_core::port::counters::{Counter, Take, Taken};
 use chat_core::port::log::{Group, Headers, NewRecord, Origin, PartitionId, PollLimits, Record};
 use chat_core::port::store;
+use futures_util::future::try_join_all;
 
 use crate::telemetry::{GroupName, Metrics};
 use crate::workers::run::{Failure, Job};
@@ -199,12 +200,12 @@ impl Job for StoreJob {
             .store
             .position(self.group, partition)
             .await?;
-        for poison in poison {
-            // A batch that is told again after its commit buries nothing twice.
-            if applied.epoch != epoch || poison.record.offset >= applied.next {
-                self.bury(epoch, poison).await?;
-            }
-        }
+        // A batch that is told again after its commit buries nothing twice. All of it at once: the good
+        // records wait behind it.
+        let unburied = poison
+            .into_iter()
+            .filter(|poison| applied.epoch != epoch || poison.record.offset >= applied.next);
+        try_join_all(unburied.map(|poison| self.bury(epoch, poison))).await?;
         match self.apply(&batch).await {
             Err(Failure::Store(error)) if !error.retryable() => {
                 let (next, last_uid) = (batch.next, batch.last_uid);

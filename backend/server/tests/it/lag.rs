@@ -1,6 +1,11 @@
 //! `/admin/lag`: what is told of groups that are idle, behind, or alone.
 
+use std::time::Duration;
+
+use chat_core::port::log::{Group, Headers, NewRecord, PartitionId, Topic};
+use chat_core::port::store::Position;
 use chat_server::config::Worker;
+use chat_server::sampler::Sampler;
 use chat_wire::admin::lag::{GroupLag, Lag, Status};
 use chat_wire::problem::Code;
 use serde_json::Value;
@@ -147,4 +152,56 @@ async fn workers_that_never_were_are_told_from_idle_ones() {
     let waits = becomes(&server, "applications-store", Status::Stopped).await;
     assert_eq!(waits.figures.lag_records, Some(1));
     assert!(waits.reason.contains("1 record waits"), "{}", waits.reason);
+}
+
+/// A sampler over ports of its own, whose log keeps nothing that every group has applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_took_is_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = chat_embedded::open::Config {
+        log_retention: Duration::ZERO,
+        ..chat_embedded::open::Config::new(dir.path())
+    };
+    let ports = chat_embedded::open::open(&config).await.unwrap();
+    let partition = PartitionId {
+        topic: Topic::Messages,
+        index: 0,
+    };
+    for _ in 0..3 {
+        let record = NewRecord {
+            key: "key".into(),
+            headers: Headers::default(),
+            value: "value".into(),
+        };
+        ports.log.append(Topic::Messages, record).await.unwrap();
+    }
+    let apply = async |group, next| {
+        let tx = ports.store.begin(group, partition).await.unwrap();
+        let position = Position {
+            next,
+            ..Position::START
+        };
+        tx.commit(position).await.unwrap();
+    };
+    apply(Group::MessagesStore, 2).await;
+    apply(Group::MessagesIndex, 2).await;
+    eventually("retention takes two", async || {
+        ports.life.housekeep().await;
+        (ports.log.range(partition).await.unwrap().0 == 2).then_some(())
+    })
+    .await;
+    let _member = ports.log.join(Group::MessagesStore).await.unwrap();
+    apply(Group::MessagesStore, 1).await;
+    let sampler = Sampler::new(ports, Duration::from_secs(5));
+    let lag = sampler.now().await;
+    let found = group(&lag, "messages-store");
+    assert_eq!(found.status, Status::Stalled);
+    let gone = "partition 0 has stopped: offsets 1 to 1 are gone by retention";
+    assert!(found.reason.starts_with(gone), "{}", found.reason);
+    assert_eq!(found.figures.lag_records, Some(2));
+    // Three looks at once are one or two, and all tell the same.
+    let (one, other, third) = tokio::join!(sampler.now(), sampler.now(), sampler.now());
+    for lag in [one, other, third] {
+        assert_eq!(group(&lag, "messages-store").status, Status::Stalled);
+    }
 }

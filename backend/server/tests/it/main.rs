@@ -6,6 +6,7 @@
 mod admin;
 mod batch;
 mod bodies;
+mod doctor;
 mod document;
 mod drift;
 mod harness;

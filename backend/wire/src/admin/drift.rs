@@ -63,7 +63,9 @@ impl Verdict {
 pub struct DriftPage {
     /// When it was looked at.
     pub compared_at: Timestamp,
-    /// How many have each verdict other than `ok`, over everything that was compared, not only this page.
+    /// How many have each verdict other than `ok`, over everything that was compared for this page and
+    /// not only its rows. A page that goes on within what an earlier one compared counts nothing
+    /// again, so the summaries of all pages add up.
     pub summary: Summary,
     /// At most `limit`.
     pub rows: Vec<Drift>,

@@ -2,6 +2,7 @@
 
 pub(crate) mod counters;
 pub(crate) mod kill;
+pub(crate) mod lag;
 pub(crate) mod numbers;
 pub(crate) mod order;
 pub(crate) mod outage;

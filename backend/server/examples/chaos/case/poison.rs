@@ -36,8 +36,10 @@ pub(crate) struct Plan {
 const STALL: Duration = Duration::from_secs(1);
 /// How long a writer asks the server to wait.
 const WAIT: Duration = Duration::from_secs(10);
-/// Load before and after the poison.
-const CALM: Duration = Duration::from_secs(3);
+/// Before the poison, so that the groups have shared out their partitions, and after it.
+const CALM: Duration = Duration::from_secs(8);
+/// Pause of a writer: what is measured is not what the machine can do.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs the case.
 pub(crate) async fn run(
@@ -50,13 +52,10 @@ pub(crate) async fn run(
     let engines = Arc::clone(on.mode.engines()?);
     let system = System::start(on, shape).await?;
     let load = Load::prepare(&system, "poison", 20, Habits::MIXED).await?;
+    let before = calm(plan, &load, seed).await?;
+    verdict.figure("slowest before", format!("{} ms", before.as_millis()));
     let stop = CancellationToken::new();
-    let mut writers = JoinSet::new();
-    for nth in 0..plan.writers {
-        let rng = StdRng::seed_from_u64(seed ^ nth as u64);
-        writers.spawn(write(Arc::clone(&load), stop.clone(), rng));
-    }
-    tokio::time::sleep(CALM).await;
+    let mut writers = start(plan, &load, &stop, seed ^ 1);
     let mut expected = BTreeSet::new();
     for topic in ["messages", "chats", "applications"] {
         let records = records(plan.each, &load);
@@ -85,6 +84,34 @@ pub(crate) async fn run(
     too_large(&load, verdict).await?;
     check::load(&system, &load, verdict).await?;
     system.end().await
+}
+
+/// Writers without poison; returns the longest wait of the second half of the time.
+async fn calm(plan: &Plan, load: &Arc<Load>, seed: u64) -> Result<Duration, Failure> {
+    tokio::time::sleep(CALM / 2).await;
+    let stop = CancellationToken::new();
+    let mut writers = start(plan, load, &stop, seed);
+    tokio::time::sleep(CALM / 2).await;
+    stop.cancel();
+    let mut slowest = Duration::ZERO;
+    while let Some(done) = writers.join_next().await {
+        slowest = slowest.max(done??.0);
+    }
+    Ok(slowest)
+}
+
+fn start(
+    plan: &Plan,
+    load: &Arc<Load>,
+    stop: &CancellationToken,
+    seed: u64,
+) -> JoinSet<Result<(Duration, usize), Failure>> {
+    let mut writers = JoinSet::new();
+    for nth in 0..plan.writers {
+        let rng = StdRng::seed_from_u64(seed ^ ((nth as u64 + 1) << 8));
+        writers.spawn(write(Arc::clone(load), stop.clone(), rng));
+    }
+    writers
 }
 
 /// Creates and waits for each row; returns the longest wait.
@@ -119,6 +146,7 @@ async fn write(
             return Err(format!("a message was not stored within {WAIT:?}").into());
         }
         count += 1;
+        tokio::time::sleep(PAUSE).await;
     }
     Ok((slowest, count))
 }
@@ -194,7 +222,6 @@ async fn produce(engines: &Engines, topic: &str, records: &[Poison]) -> Result<(
         "parse.headers=true",
         "--property",
         "parse.key=true",
-        "--sync",
     ];
     engines.tool_with(Engine::Kafka, &args, &lines).await?;
     Ok(())

@@ -3,6 +3,7 @@
 mod applications;
 mod authorize;
 mod dlq;
+mod doctor;
 mod drift;
 mod health;
 mod lag;
@@ -71,6 +72,7 @@ pub fn guarded_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
         ("/admin/dlq/{id}", get(dlq::show)),
         ("/admin/dlq/replay", post(dlq::replay)),
         ("/admin/dlq/discard", post(dlq::discard)),
+        ("/admin/doctor", get(doctor::show)),
     ]
 }
 

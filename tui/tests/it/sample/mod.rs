@@ -1,0 +1,4 @@
+//! A system with one of everything: what the pages show in snapshots, and what the sample server says.
+
+pub(crate) mod data;
+pub(crate) mod server;
