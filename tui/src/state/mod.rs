@@ -17,4 +17,5 @@ pub mod reader;
 pub mod reconcile;
 pub mod search;
 pub mod signs;
+mod sources;
 pub mod topics;

@@ -3,6 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, Line, columns};
+use crate::api::Slot;
 use crate::event::Target;
 use crate::failure::Kind;
 use crate::format::{self, ago};
@@ -34,7 +35,7 @@ fn head(canvas: &mut Canvas<'_>, area: Rect, state: &State) {
         badges.push((format!(" {acting}… "), Tone::Accent));
     }
     if let Some(since) = state.frozen_ms {
-        let age = format::age(state.now.ms.saturating_sub(since));
+        let age = format::ago(state.now.ms.saturating_sub(since));
         badges.push((format!(" ‖ FROZEN {age} "), Tone::Warn));
     }
     if state.setup.read_only {
@@ -68,6 +69,11 @@ fn server(state: &State) -> Line {
             };
             vec![(format!("✗ {word}"), Tone::Bad)]
         }
+        // A server that hangs was ready when it said so; that is no news.
+        (None, Some(_)) if state.frozen_ms.is_none() && is_late(state) => {
+            let age_ms = source.poll.age_ms(now_ms).unwrap_or_default();
+            vec![(format!("? no news for {}", format::age(age_ms)), Tone::Warn)]
+        }
         (None, Some(stats)) => {
             let (sign, tone) = signs::well(stats.ready);
             let word = if stats.ready { "ready" } else { "not ready" };
@@ -88,6 +94,11 @@ fn server(state: &State) -> Line {
         line.push((format!("every {every}"), Tone::Dim));
     }
     line
+}
+
+fn is_late(state: &State) -> bool {
+    let poll = &state.overview.stats.poll;
+    poll.freshness(state.now.ms, state.interval_ms(Slot::Stats)) != Freshness::Fresh
 }
 
 /// When a source that failed is asked again.

@@ -1,13 +1,11 @@
 //! Keys, as a user presses them, and what comes of them.
 
 use chat_client::messages::Span;
-use chat_tui::api::{Act, Request};
+use chat_tui::api::Request;
 use chat_tui::event::{Effect, Event, Target};
 use chat_tui::state::dashboard::Setup;
 use chat_tui::state::page::Page;
 use chat_tui::theme::Theme;
-use chat_wire::admin::dlq;
-use chat_wire::admin::reconcile::Order;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::robot::{self, Robot};
@@ -147,7 +145,7 @@ fn frozen_data_does_not_change_and_says_how_old_it_is() {
     let asked = robot.asked.len();
     robot.wait(30_000);
     assert_eq!(robot.asked.len(), asked);
-    robot.sees("FROZEN 30 s");
+    robot.sees("FROZEN 30 s ago");
     robot.sees("! 30 s ago");
     robot.keys("3");
     assert!(
@@ -214,139 +212,6 @@ fn an_application_and_a_chat_are_chosen_from_lists() {
         panic!("nothing was searched");
     };
     assert_eq!((*token, query.chat), (data::token(2), Some(data::chat(2))));
-}
-
-#[test]
-fn a_plan_is_carried_out_only_after_the_question() {
-    let mut robot = Robot::on(Page::Reconcile);
-    robot.keys("X");
-    robot.sees("Carry out 5 steps for everything?");
-    robot.sees("raise 2 counters, never lower");
-    robot.enter();
-    assert_eq!(robot.acts, [], "Cancel has the focus");
-    robot.keys("X");
-    robot.key(KeyCode::Tab);
-    robot.enter();
-    let order = Order {
-        execute: true,
-        ..Order::default()
-    };
-    assert_eq!(robot.acts, [Act::Reconcile(order)]);
-}
-
-#[test]
-fn a_plan_for_something_else_is_not_carried_out() {
-    let mut robot = Robot::on(Page::Reconcile);
-    robot.keys("fX");
-    robot.sees("there is no plan for everything yet: press P");
-    robot.keys("P");
-    let order = Order {
-        full: true,
-        ..Order::default()
-    };
-    assert_eq!(robot.acts, [Act::Reconcile(order)]);
-}
-
-#[test]
-fn a_row_of_the_counters_is_planned_by_a_key() {
-    let mut robot = Robot::on(Page::Counters);
-    robot.enter();
-    robot.keys("P");
-    assert_eq!(robot.state.page, Page::Reconcile);
-    let order = Order {
-        token: Some(data::token(1)),
-        chat: Some(data::chat(17)),
-        ..Order::default()
-    };
-    assert_eq!(robot.acts, [Act::Reconcile(order)]);
-    robot.sees("chat 17 of Corner shop");
-}
-
-#[test]
-fn a_run_at_work_is_cancelled_after_the_question() {
-    let mut robot = Robot::on(Page::Reconcile);
-    robot.keys("C");
-    robot.sees("no run is at work");
-    robot.server = |_| {
-        let run = data::run(
-            robot::noon(),
-            Order::default(),
-            chat_wire::admin::reconcile::Phase::Acting,
-        );
-        Ok(chat_tui::api::Answer::Runs(Box::new(
-            chat_wire::admin::reconcile::Runs {
-                current: Some(run),
-                last: None,
-            },
-        )))
-    };
-    robot.keys("rC");
-    robot.sees("[▸ Let it run ]");
-    robot.key(KeyCode::Right);
-    robot.enter();
-    assert_eq!(robot.acts, [Act::CancelReconcile]);
-}
-
-#[test]
-fn letters_are_replayed_one_or_all() {
-    let mut robot = Robot::on(Page::Letters);
-    robot.keys("R");
-    robot.sees("Replay this one");
-    robot.sees("Replay all 103 that wait");
-    robot.keys("l");
-    robot.enter();
-    let Some(Act::Replay(order)) = robot.acts.pop() else {
-        panic!("nothing was replayed");
-    };
-    assert_eq!(order.ids, ["messages.dlq-0-0"]);
-    assert!(order.execute && !order.all);
-    robot.sees("1 letter replayed");
-    robot.keys("Rll");
-    robot.enter();
-    let Some(Act::Replay(order)) = robot.acts.pop() else {
-        panic!("nothing was replayed");
-    };
-    assert!(order.ids.is_empty() && order.all);
-}
-
-#[test]
-fn a_letter_is_discarded_with_a_reason() {
-    let mut robot = Robot::on(Page::Letters);
-    robot.keys("Dq");
-    robot.key(KeyCode::Tab);
-    robot.key(KeyCode::Tab);
-    robot.enter();
-    let expected = dlq::Order {
-        ids: vec!["messages.dlq-0-0".into()],
-        reason: Some("q".into()),
-        execute: true,
-        ..dlq::Order::default()
-    };
-    assert_eq!(robot.acts, [Act::Discard(expected)]);
-}
-
-#[test]
-fn a_letter_that_was_decided_about_is_not_offered_again() {
-    let mut robot = Robot::on(Page::Letters);
-    robot.keys("GR");
-    robot.sees_no("this one");
-    robot.sees("Replay all 103 that wait");
-}
-
-#[test]
-fn read_only_has_no_acts() {
-    let mut robot = Robot::new(Setup {
-        page: Page::Letters,
-        read_only: true,
-        ..Setup::default()
-    });
-    robot.sees("READ ONLY");
-    robot.sees_no("R replay");
-    robot.keys("RD4PXC3P");
-    robot.enter();
-    assert_eq!(robot.acts, []);
-    robot.keys("4?");
-    robot.sees_no("Carry out");
 }
 
 #[test]
@@ -492,4 +357,17 @@ fn random_keys_at_random_do_no_harm() {
         robot.event(Event::Resize(size.0, size.1));
         robot.buffer(size);
     }
+}
+
+#[test]
+fn a_server_that_hangs_is_no_longer_called_ready() {
+    let mut robot = Robot::on(Page::Overview);
+    robot.sees("✗ not ready");
+    // Its answers stay away: what is asked is taken, and nothing comes of it.
+    for second in 1..=5_u64 {
+        robot.now_ms = second * 1_000;
+        robot.unanswered(Event::Tick);
+    }
+    robot.sees("? no news for 5 s");
+    robot.sees("! 5 s ago");
 }

@@ -14,7 +14,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
-use crate::sample::data;
+use crate::sample::{chats, data};
 
 /// The time of everything that is drawn in tests.
 pub(crate) fn noon() -> Timestamp {
@@ -76,6 +76,12 @@ impl Robot {
                 }
             }
         }
+    }
+
+    /// The same, while the server answers nothing.
+    pub(crate) fn unanswered(&mut self, event: Event) {
+        self.other
+            .extend(update(&mut self.state, at(self.now_ms), event));
     }
 
     /// Time goes by, a second at a time or less.
@@ -174,10 +180,10 @@ pub(crate) fn sample(request: &Request) -> Result<Answer, Failure> {
         Request::Letters(_) => Answer::Letters(data::letters(at)),
         Request::Letter(_) => Answer::Letter(Box::new(data::letter(at))),
         Request::Doctor => Answer::Doctor(data::doctor()),
-        Request::Messages { .. } => Answer::Messages(data::messages(at)),
-        Request::Search { .. } => Answer::Hits(data::hits(at)),
-        Request::Applications { .. } => Answer::Applications(data::application_page(at)),
-        Request::Chats { .. } => Answer::Chats(data::chat_page(at)),
+        Request::Messages { .. } => Answer::Messages(chats::messages(at)),
+        Request::Search { .. } => Answer::Hits(chats::hits(at)),
+        Request::Applications { .. } => Answer::Applications(chats::application_page(at)),
+        Request::Chats { .. } => Answer::Chats(chats::chat_page(at)),
     })
 }
 

@@ -11,7 +11,7 @@ use chat_wire::problem::{Code, Problem};
 use chat_wire::time::Timestamp;
 use serde::Serialize;
 
-use super::data;
+use super::{chats, data};
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -202,11 +202,11 @@ fn answer(manner: &mut Manner, method: &str, target: &str, body: &str) -> (u16, 
             })
         }
         ("GET", "/admin/doctor") => json(&data::doctor()),
-        ("GET", "/admin/applications") => json(&data::application_page(at)),
-        ("GET", "/search") => json(&data::hits(at)),
-        ("GET", _) if path.ends_with("/messages/search") => json(&data::hits(at)),
-        ("GET", _) if path.ends_with("/messages") => json(&data::messages(at)),
-        ("GET", _) if path.ends_with("/chats") => json(&data::chat_page(at)),
+        ("GET", "/admin/applications") => json(&chats::application_page(at)),
+        ("GET", "/search") => json(&chats::hits(at)),
+        ("GET", _) if path.ends_with("/messages/search") => json(&chats::hits(at)),
+        ("GET", _) if path.ends_with("/messages") => json(&chats::messages(at)),
+        ("GET", _) if path.ends_with("/chats") => json(&chats::chat_page(at)),
         _ => missing(target),
     }
 }
