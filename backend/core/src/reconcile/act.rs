@@ -175,6 +175,13 @@ impl Backend {
             refused = mended.refused,
             "the index is made to say what the rows say"
         );
+        if self.still_differs(chat, &mended).await? {
+            return Ok(Outcome::Waits(
+                "the index remembers newer revisions of some documents; those of deleted ones it \
+                 forgets after a while"
+                    .to_owned(),
+            ));
+        }
         Ok(match (mended.refused, mended.indexed + mended.removed) {
             (0, 0) => Outcome::Unneeded,
             (0, _) => Outcome::Done,

@@ -42,14 +42,16 @@ pub(super) struct Walk {
 }
 
 /// What mending did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Mended {
     /// Documents that say now what their rows say.
     pub(super) indexed: u64,
     /// Documents that are tombstones now.
     pub(super) removed: u64,
-    /// Documents that the index refuses, or has in a revision that no row has.
+    /// Documents that the index refuses.
     pub(super) refused: u64,
+    /// Differences, the first of them, of which the index says that it knows a newer revision.
+    newer: HashSet<Difference>,
 }
 
 impl Backend {
@@ -157,6 +159,20 @@ impl Backend {
         }
     }
 
+    /// Whether something stays as it was although the index was told: it remembers a newer revision.
+    /// Elasticsearch does so for a minute of a document that somebody deleted by hand.
+    pub(super) async fn still_differs(
+        &self,
+        chat: ChatKey,
+        mended: &Mended,
+    ) -> Result<bool, Error> {
+        if mended.newer.is_empty() {
+            return Ok(false);
+        }
+        let walk = self.walk_documents(chat).await?;
+        Ok(!walk.samples.is_disjoint(&mended.newer))
+    }
+
     async fn mend(
         &self,
         chat: ChatKey,
@@ -178,6 +194,7 @@ impl Backend {
         let rows = ports.store.messages_by_key(&keys).await?;
         let mut rows: HashMap<MessageKey, _> = rows.into_iter().map(|row| (row.key, row)).collect();
         let mut documents = Vec::with_capacity(keys.len());
+        let mut made: Vec<Difference> = Vec::with_capacity(keys.len());
         for (key, difference) in keys.into_iter().zip(differences) {
             match (rows.remove(&key).and_then(index::document), difference) {
                 (Some(document), _) => documents.push(document),
@@ -189,19 +206,23 @@ impl Backend {
                     created_at: Timestamp::now(),
                     body: None,
                 }),
-                (None, Difference::Missing(..)) => {}
+                (None, Difference::Missing(..)) => continue,
             }
+            made.push(*difference);
         }
-        let made: Vec<(MessageKey, bool)> = documents
+        let told: Vec<(MessageKey, bool)> = documents
             .iter()
             .map(|document| (document.key, document.body.is_some()))
             .collect();
         let verdicts = ports.search.repair(documents).await?;
-        for ((key, live), verdict) in made.into_iter().zip(verdicts) {
+        for (((key, live), difference), verdict) in told.into_iter().zip(made).zip(verdicts) {
             match verdict {
                 Indexed::Done if live => mended.indexed += 1,
                 Indexed::Done => mended.removed += 1,
-                // Somebody was faster, with what is newer.
+                // Mostly somebody was faster, with what is newer.
+                Indexed::Newer if mended.newer.len() < SAMPLES => {
+                    mended.newer.insert(difference);
+                }
                 Indexed::Newer => {}
                 Indexed::Refused(reason) => {
                     mended.refused += 1;

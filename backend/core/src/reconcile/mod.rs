@@ -1,16 +1,18 @@
 //! Reconciliation: what the counters, the rows, the count columns, the log and the index say of each
 //! other, and mending what differs (DESIGN, section 8).
 //!
-//! `compare` asks, `judge` decides, `act` mends; `walk` goes along what is to be compared, `run` carries
-//! an order out and `book` keeps it to one run at a time across all processes. What is in flight is not
+//! `compare` asks, `judge` decides, `act` mends; `walk` goes along what is to be compared, `run` and
+//! `pass` carry an order out and `book` keeps it to one run at a time across all processes. What is in flight is not
 //! drift: a figure that differs is judged only when what was on its way has arrived.
 
 mod act;
 mod book;
 mod compare;
 mod documents;
+mod indexed;
 mod judge;
 mod page;
+mod pass;
 mod run;
 mod sightings;
 mod walk;

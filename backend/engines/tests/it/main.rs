@@ -9,3 +9,4 @@ mod examine;
 mod gone;
 mod namespace;
 mod ports;
+mod reconcile;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chat_client::client::Create;
 use chat_client::error::Error as ClientError;
@@ -12,13 +13,16 @@ use chat_wire::admin::drift::Verdict;
 use chat_wire::admin::reconcile::{Act, Order, Outcome, Phase, Run};
 use chat_wire::problem::Code;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::drift::{
     QUIET, burn, drift, falsify_chats_count, falsify_count, judged, key, number, orphan, row,
     smuggle, unindex,
 };
-use crate::harness::{Chat, Server, eventually, message};
+use crate::harness::{Chat, PATIENCE, Server, eventually, message};
 
+/// Between two looks at a run.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const EXECUTE: Order = Order {
     token: None,
     chat: None,
@@ -30,11 +34,16 @@ const EXECUTE: Order = Order {
 async fn run(server: &Server, order: Order) -> Run {
     let begun = server.admin.reconcile(&order).await.unwrap();
     assert_eq!((begun.phase, begun.ended_at), (Phase::Comparing, None));
-    eventually("the end of the run", async || {
+    // Under traffic it waits for store and index within the run, and each wait has its own limit.
+    let deadline = Instant::now() + PATIENCE * 4;
+    loop {
         let runs = server.admin.runs().await.unwrap();
-        runs.last.filter(|last| last.id == begun.id)
-    })
-    .await
+        match runs.last {
+            Some(last) if last.id == begun.id => return last,
+            last => assert!(Instant::now() < deadline, "{:?} {last:?}", runs.current),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// A chat with ten messages, all of them everywhere.
