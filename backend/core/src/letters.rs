@@ -87,6 +87,12 @@ pub struct Wish {
     pub limit: u32,
 }
 
+/// Up to where every letter is decided, as far as somebody has looked.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    from: HashMap<(PartitionId, u32), u64>,
+}
+
 /// A letter with its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
@@ -213,26 +219,29 @@ impl Backend {
         Ok(waiting)
     }
 
-    /// When the oldest letter that waits was buried; `None` where none waits.
+    /// When the oldest letter that waits was buried; `None` where none waits. What `watch` remembers
+    /// spares the next look those that are decided.
     ///
     /// # Errors
     /// Those of log and store.
-    pub async fn oldest_letter(&self) -> Result<Option<Timestamp>, Error> {
-        let mut oldest = None;
-        for topic in TOPICS {
-            let page = self
-                .letters(&Wish {
-                    topic: Some(topic.name().to_owned()),
-                    state: Some(State::Waiting),
-                    after: None,
-                    limit: 1,
-                })
-                .await?;
-            let first = page.letters.first().map(|letter| letter.buried_at);
-            oldest = match (oldest, first) {
-                (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
-                (a, b) => a.or(b),
-            };
+    pub async fn oldest_letter(&self, watch: &mut Watch) -> Result<Option<Timestamp>, Error> {
+        let mut oldest: Option<Timestamp> = None;
+        for partition in self.dead_partitions(None).await? {
+            let epoch = self.ports().log.epoch(partition.topic).await?;
+            let from = watch.from.entry((partition, epoch)).or_default();
+            loop {
+                let read = self.read_letters(partition, *from, LOOK).await?;
+                let Some(last) = read.last() else { break };
+                let next = last.id().offset + 1;
+                if let Some(first) = read.iter().find(|one| one.state() == State::Waiting) {
+                    let at = first.record.appended_at;
+                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+                    // A decision is final: nothing before this one will wait again.
+                    *from = first.id().offset;
+                    break;
+                }
+                *from = next;
+            }
         }
         Ok(oldest)
     }

@@ -134,7 +134,7 @@ async fn integrity(
     file: &Path,
     mut connection: PoolConnection<Sqlite>,
 ) -> Result<Examined, String> {
-    let bytes = std::fs::metadata(file).map_or(0, |found| found.len());
+    let bytes = bytes_of(file);
     let by_hand = format!("sqlite3 {} 'PRAGMA quick_check'", file.display());
     if bytes > QUICK_CHECK_BYTES {
         let size = bytes / MIB;
@@ -151,6 +151,17 @@ async fn integrity(
     })
 }
 
+/// Of the database, with what is committed and not moved into it yet.
+fn bytes_of(file: &Path) -> u64 {
+    let mut wal = file.as_os_str().to_owned();
+    wal.push("-wal");
+    [file, Path::new(&wal)]
+        .into_iter()
+        .filter_map(|file| std::fs::metadata(file).ok())
+        .map(|found| found.len())
+        .sum()
+}
+
 async fn pragma<T>(on: &mut SqliteConnection, text: &'static str) -> Result<T, String>
 where
     T: Send + Unpin + for<'r> sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
@@ -162,7 +173,7 @@ where
 /// How large the log is, beside what it may grow to.
 fn size(estate: &Estate, file: &Path) -> Examined {
     let id = "log.size";
-    let bytes = std::fs::metadata(file).map_or(0, |found| found.len());
+    let bytes = bytes_of(file);
     let Some(most) = estate.premises.log_bytes_max else {
         return ok(
             id,
@@ -180,13 +191,13 @@ fn size(estate: &Estate, file: &Path) -> Examined {
 
 /// What nobody has read is never removed here, however old it is.
 fn unread(estate: &Estate) -> Examined {
-    let kept = estate.premises.retention.as_secs();
+    let kept = estate.premises.retention.as_secs() / 60;
     let unread: u64 = [Topic::Applications, Topic::Chats, Topic::Messages]
         .into_iter()
         .map(|topic| estate.log.end(topic).saturating_sub(estate.passed(topic)))
         .sum();
     let detail = format!(
-        "records stay until every group has passed them, and {kept} s longer; {unread} are not passed yet"
+        "records stay until every group has passed them, and {kept} min longer; {unread} are not passed yet"
     );
     ok("log.retention", detail)
 }

@@ -1,12 +1,15 @@
 //! `chatctl drift`: counters beside highest numbers, rows, counts and documents.
 
+use std::cmp::Reverse;
+
 use chat_client::admin::{Admin, DriftQuery};
 use chat_wire::admin::drift::{Drift, DriftPage, Summary, Verdict};
 use chat_wire::time::Timestamp;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use serde::Serialize;
 
-use crate::commands::limit::Limit;
+use crate::commands::limit::{Limit, PAGE_ITEMS_MAX};
 use crate::commands::watch::{Next, WatchArgs, Watched};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -22,8 +25,10 @@ use crate::session::Session;
 /// drift), unknown (something could not be asked), count_stale, unindexed, holes (numbers without
 /// a row), or counter_behind.
 ///
-/// The exit code is 10 where a verdict is unknown or worse, unless --fail-on says otherwise,
-/// counted over everything that was compared and not only over the rows that are shown.
+/// Everything is compared, whatever is shown, and that takes its time where there is much; what the
+/// last scheduled comparison found costs nothing and is part of `chatctl stats`. The exit code is
+/// 10 where a verdict is unknown or worse, unless --fail-on says otherwise, counted over everything
+/// that was compared.
 #[derive(Debug, Args)]
 pub(crate) struct DriftArgs {
     /// Only rows with this verdict
@@ -33,7 +38,7 @@ pub(crate) struct DriftArgs {
     /// Show also what is well
     #[arg(long, conflicts_with = "verdict")]
     all: bool,
-    /// Most rows to show, or all
+    /// Most rows to show, the worst of them, or all; everything is compared in any case
     #[arg(long, value_name = "COUNT", default_value = "50")]
     limit: Limit,
     #[command(flatten)]
@@ -63,9 +68,9 @@ impl DriftArgs {
             Some(name) => verdict(name),
         };
         let limit = self.limit;
-        let look = async || pages(&admin, query.clone(), limit).await;
+        let look = async || compare(&admin, query.clone(), limit).await;
         if self.until.is_some() {
-            let judge = |page: &DriftPage| {
+            let judge = |page: &Compared| {
                 let summary = &page.summary;
                 let well = summary.drifted() == 0 && summary.unknown == 0;
                 Ok(if well { Next::Done } else { Next::Again })
@@ -74,7 +79,7 @@ impl DriftArgs {
         }
         if self.watch.watch.is_some() {
             let asked = self.fail_on.is_some();
-            let judge = |page: &DriftPage| match asked {
+            let judge = |page: &Compared| match asked {
                 true => judge(&page.summary, fail_on).map(|()| Next::Again),
                 false => Ok(Next::Again),
             };
@@ -82,7 +87,7 @@ impl DriftArgs {
         }
         let page = look().await?;
         session.out.document(&page)?;
-        if page.next_after.is_some() {
+        if page.more {
             session.remark("there are more: give --limit all");
         }
         judge(&page.summary, fail_on)?;
@@ -99,32 +104,54 @@ impl DriftArgs {
             // One chat was asked for by name: it is shown however it is.
             drifted: !self.all && verdict.is_none() && scope.chat.is_none(),
             after: None,
-            limit: self.limit.page(),
+            limit: PAGE_ITEMS_MAX,
         })
     }
 }
 
-/// So many rows, of as many pages as it takes; time and summary are those of the first.
-async fn pages(admin: &Admin, query: DriftQuery, mut limit: Limit) -> Result<DriftPage, Error> {
-    let mut whole: Option<DriftPage> = None;
-    let mut query = query;
-    loop {
-        query.limit = limit.page();
+/// Everything is compared, page by page, and the worst rows are kept.
+async fn compare(admin: &Admin, mut query: DriftQuery, limit: Limit) -> Result<Compared, Error> {
+    let most = usize::try_from(limit.left()).unwrap_or(usize::MAX);
+    let DriftPage {
+        compared_at,
+        mut summary,
+        mut rows,
+        next_after: mut next,
+    } = admin.drift(&query).await?;
+    let mut more = cut(&mut rows, most);
+    while let Some(after) = next {
+        query.after = Some(after);
         let mut page = admin.drift(&query).await?;
-        page.rows.retain(|_| limit.take());
-        let next = page.next_after.take();
-        let whole = match &mut whole {
-            None => whole.insert(page),
-            Some(whole) => {
-                whole.rows.append(&mut page.rows);
-                whole
-            }
-        };
-        if next.is_none() || limit.left() == 0 {
-            whole.next_after = next;
-            return Ok(whole.clone());
-        }
-        query.after = next;
+        summary = sum(&summary, &page.summary);
+        rows.append(&mut page.rows);
+        more |= cut(&mut rows, most);
+        next = page.next_after;
+    }
+    Ok(Compared {
+        compared_at,
+        summary,
+        rows,
+        more,
+    })
+}
+
+/// Keeps the worst; whether any had to go.
+fn cut(rows: &mut Vec<Drift>, most: usize) -> bool {
+    rows.sort_by_key(|row| (Reverse(row.verdict), row.token, row.chat));
+    let too_many = rows.len() > most;
+    rows.truncate(most);
+    too_many
+}
+
+fn sum(one: &Summary, other: &Summary) -> Summary {
+    Summary {
+        compared: one.compared + other.compared,
+        in_flight: one.in_flight + other.in_flight,
+        unknown: one.unknown + other.unknown,
+        count_stale: one.count_stale + other.count_stale,
+        unindexed: one.unindexed + other.unindexed,
+        holes: one.holes + other.holes,
+        counter_behind: one.counter_behind + other.counter_behind,
     }
 }
 
@@ -175,8 +202,20 @@ pub(crate) fn found(summary: &Summary) -> String {
     text
 }
 
-impl Document for DriftPage {
-    const FIELDS: &'static [&'static str] = &["compared_at", "summary", "rows", "next_after"];
+/// Everything, as it was compared.
+#[derive(Debug, Serialize)]
+struct Compared {
+    compared_at: Timestamp,
+    /// Of everything.
+    summary: Summary,
+    /// The worst, as many as were wanted.
+    rows: Vec<Drift>,
+    /// Whether there are more rows of the kind that was wanted.
+    more: bool,
+}
+
+impl Document for Compared {
+    const FIELDS: &'static [&'static str] = &["compared_at", "summary", "rows", "more"];
     type Row = Drift;
 
     fn head(&self) -> Vec<String> {
@@ -194,7 +233,7 @@ impl Document for DriftPage {
     }
 }
 
-impl Watched for DriftPage {
+impl Watched for Compared {
     fn face(&self) -> String {
         format!("{:?}{:?}", self.summary, self.rows)
     }

@@ -12,7 +12,7 @@ use crate::commands::confirm::Asks;
 use crate::commands::watch::{Next, WatchArgs};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::text::grouped;
+use crate::output::text::{counted, grouped};
 use crate::session::Session;
 
 /// Find what has drifted, and with --execute mend it
@@ -117,7 +117,7 @@ impl Begin {
             if planned.planned == 0 {
                 return Ok(Exit::Ok);
             }
-            let what = format!("Do these {} steps", grouped(planned.planned));
+            let what = format!("Do {}", counted(planned.planned, "step"));
             session.leave(&what, &Asks::Yes)?;
         }
         let order = Order {
@@ -149,9 +149,9 @@ impl Begin {
             session.remark("nothing was done: give --execute to do it");
         }
         if run.waits > 0 {
-            let waits = grouped(run.waits);
+            let waits = counted(run.waits, "step");
             session.remark(&format!(
-                "{waits} steps wait for what is still on its way; the next run looks again"
+                "waiting for what is still on its way: {waits}; the next run looks again"
             ));
         }
         Ok(Exit::Ok)
@@ -169,19 +169,19 @@ fn ended_well(run: &Run) -> Result<(), Error> {
         Some(detail) => format!(": {detail}"),
         None => String::new(),
     };
-    let done = grouped(run.done);
+    let done = counted(run.done, "step");
     match run.phase {
         Phase::Failed => {
-            let message = format!("the run ended in the middle, {done} steps were done{detail}");
+            let message = format!("the run ended in the middle after {done}{detail}");
             Err(Error::new(exit, message).with_hint("run it again: it goes on from there"))
         }
         Phase::Cancelled => {
-            let message = format!("the run was cancelled, {done} steps were done{detail}");
+            let message = format!("the run was cancelled after {done}{detail}");
             Err(Error::new(exit, message).with_hint("run it again: it goes on from there"))
         }
         Phase::Finished if run.failed > 0 => {
-            let (failed, planned) = (grouped(run.failed), grouped(run.planned));
-            let message = format!("{failed} of {planned} steps failed{detail}");
+            let (failed, planned) = (grouped(run.failed), counted(run.planned, "step"));
+            let message = format!("{failed} of {planned} failed{detail}");
             Err(Error::new(Exit::Partial, message)
                 .with_hint("run it again; `chatctl doctor` looks for the cause"))
         }

@@ -48,6 +48,12 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// A count with its noun, which takes an s where there is not one of them.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", grouped(count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +65,12 @@ mod tests {
             visible("a\nb\tc\r\u{1b}[2J\u{7f}\u{9b}1m\u{202e}\0"),
             "a\\nb\\tc\\r\\x1b[2J\\x7f\\x9b1m\\u{202e}\\x00"
         );
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        let shown = [0, 1, 2_000].map(|count| counted(count, "step"));
+        assert_eq!(shown, ["0 steps", "1 step", "2,000 steps"]);
     }
 
     #[test]

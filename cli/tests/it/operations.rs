@@ -235,29 +235,49 @@ fn drift_asks_for_what_was_asked() {
         let path = fake.state().seen.last().unwrap().path.clone();
         path.split_once('?').unwrap().1.to_owned()
     };
-    assert_eq!(asked(&[]), "drifted=true&limit=50");
-    assert_eq!(asked(&["--all"]), "limit=50");
-    assert_eq!(asked(&["--verdict", "holes"]), "verdict=holes&limit=50");
+    assert_eq!(asked(&[]), "drifted=true&limit=1000");
+    assert_eq!(asked(&["--all"]), "limit=1000");
+    assert_eq!(asked(&["--verdict", "holes"]), "verdict=holes&limit=1000");
     let app = ["--app", TOKEN];
-    assert_eq!(asked(&app), format!("token={TOKEN}&drifted=true&limit=50"));
+    assert_eq!(
+        asked(&app),
+        format!("token={TOKEN}&drifted=true&limit=1000")
+    );
     let chat = [&app[..], &["--chat", "3"]].concat();
-    assert_eq!(asked(&chat), format!("token={TOKEN}&chat=3&limit=50"));
+    assert_eq!(asked(&chat), format!("token={TOKEN}&chat=3&limit=1000"));
     assert_eq!(fake.run(&["drift", "--chat", "3"]).code, Some(2));
 }
 
 #[test]
-fn drift_is_walked_page_by_page() {
+fn everything_is_compared_and_the_worst_is_shown() {
     let fake = Fake::start();
-    let mut first = drift(&["holes", "holes"]);
+    let mut first = drift(&["count_stale", "count_stale"]);
     first["next_after"] = json!("here");
-    let call = "GET /admin/drift";
-    fake.state().admin.then(call, 200, first);
-    fake.state().admin.then(call, 200, drift(&["unindexed"]));
-    let ran = fake
-        .run(&["drift", "--limit", "all", "-q", "--fail-on", "never"])
-        .ok();
-    assert_eq!(ran.stdout.lines().count(), 3);
-    assert!(fake.state().seen[1].path.contains("after=here"));
+    // A page may have no row and still not be the last.
+    let mut second = drift(&[]);
+    second["next_after"] = json!("there");
+    for page in [first, second, drift(&["holes"])] {
+        fake.state().admin.then("GET /admin/drift", 200, page);
+    }
+    let ran = fake.run(&["drift", "--limit", "2", "-o", "json"]);
+    assert_eq!(ran.code, Some(10));
+    assert!(fake.state().seen[2].path.contains("after=there"));
+    let shown = ran.json();
+    assert_eq!(shown["summary"]["compared"], 36);
+    assert_eq!(shown["summary"]["count_stale"], 2);
+    let verdicts: Vec<_> = shown["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["verdict"].clone())
+        .collect();
+    assert_eq!(verdicts, ["holes", "count_stale"]);
+    assert_eq!(shown["more"], true);
+    assert!(
+        ran.stderr.starts_with("{\"note\":\"there are more"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

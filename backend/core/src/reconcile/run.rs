@@ -365,11 +365,15 @@ impl Pass<'_> {
         }
     }
 
-    /// What changed since the last run, what somebody found, and a piece of everything.
+    /// What somebody found, a piece of everything, and what changed since the last run.
     async fn changed(&mut self) -> Result<Option<Spot>, Halt> {
         let book = self.backend.book().await?;
         let suspects = self.backend.reconciler().take_suspects();
         self.chats(&suspects, Depth::Each).await?;
+        // The patrol first: it compares more closely, and what it has met is not compared again.
+        let patrol = self
+            .sweep(book.patrol, PATROL_CHATS, PATROL_MESSAGES, false)
+            .await?;
         let (mut minute, mut after) = (book.since, None);
         loop {
             let store = &self.backend.ports().store;
@@ -382,13 +386,9 @@ impl Pass<'_> {
                 Some((last, key)) if changed.len() >= BATCH as usize => {
                     (minute, after) = (*last, Some(*key));
                 }
-                _ => break,
+                _ => return Ok(patrol),
             }
         }
-        // What the patrol meets is compared more closely than what changed was.
-        self.seen.clear();
-        self.sweep(book.patrol, PATROL_CHATS, PATROL_MESSAGES, false)
-            .await
     }
 
     async fn applications(&mut self, tokens: Vec<AppToken>) -> Result<(), Halt> {

@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::time::Instant;
 
 use chat_client::client::Client;
 use chat_client::messages::Span;
 use chat_client::pages::walk;
 use chat_client::search::Query;
+use chat_wire::admin::reconcile::{Order, Phase};
 use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::Message;
+use chat_wire::problem::Code;
 use chat_wire::search::Sort;
 
 use crate::Failure;
 use crate::ledger::Operation;
 use crate::load::{COMMON, Load};
-use crate::system::{SETTLING, System};
+use crate::system::{LOOK_AGAIN, SETTLING, System};
 
 /// Items of one page.
 const PAGE: u32 = 1_000;
@@ -148,6 +151,7 @@ pub(crate) async fn load(
 ) -> Result<(), Failure> {
     let drained = system.drained(SETTLING).await?;
     verdict.figure("drained after", format!("{} ms", drained.as_millis()));
+    verdict.figure("reconciliation", reconcile(system, load).await?);
     let operations = load.ledger.operations();
     report(&operations, verdict);
     let mut by_chat: BTreeMap<ChatNumber, Vec<&Operation>> = BTreeMap::new();
@@ -169,6 +173,44 @@ pub(crate) async fn load(
     let share = f64::from(voids) * 100.0 / f64::from((rows + voids).max(1));
     verdict.figure("void numbers", format!("{voids} ({share:.2} %)"));
     Ok(())
+}
+
+/// Has the system reconcile an application once, all of it; returns what that found and did.
+async fn reconcile(system: &System, load: &Load) -> Result<String, Failure> {
+    let admin = system.admin()?;
+    let order = Order {
+        token: Some(load.token),
+        full: true,
+        execute: true,
+        ..Order::default()
+    };
+    let started = Instant::now();
+    let run = loop {
+        match admin.reconcile(&order).await {
+            Ok(run) => break run,
+            // The schedule has one under way.
+            Err(error) if error.code() == Some(Code::Busy) && started.elapsed() < SETTLING => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    loop {
+        let last = admin.runs().await?.last;
+        if let Some(last) = last.filter(|last| last.id == run.id) {
+            return match last.phase {
+                Phase::Finished => Ok(format!(
+                    "{} planned, {} done, {} wait, {} failed",
+                    last.planned, last.done, last.waits, last.failed
+                )),
+                _ => Err(format!("reconciliation: {:?} {:?}", last.phase, last.detail).into()),
+            };
+        }
+        if started.elapsed() > SETTLING {
+            return Err("the reconciliation does not end".into());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// What the ledger says by itself.

@@ -232,21 +232,8 @@ impl Engines {
 
     /// Removes what the case made.
     pub(crate) async fn remove(&self) {
-        let name = &self.name;
-        let drop = format!("DROP DATABASE IF EXISTS `{}`", self.database());
-        let topics = self.topic(".*").replacen('.', "\\.", 1);
-        let template = format!("/_index_template/{name}-messages");
-        let index = format!("/{}", self.index());
-        let work: [(Engine, &[&str]); 4] = [
-            (Engine::Mariadb, &["-e", &drop]),
-            (Engine::Kafka, &["topics", "--delete", "--topic", &topics]),
-            (Engine::Elasticsearch, &["DELETE", &index]),
-            (Engine::Elasticsearch, &["DELETE", &template]),
-        ];
-        for (engine, args) in work {
-            // What is left behind harms nobody but the disk.
-            let _ = self.tool(engine, args).await;
-        }
+        // What is left behind harms nobody but the disk.
+        let _ = self.script(&["drop", &self.name]).await;
     }
 }
 

@@ -16,7 +16,7 @@ use crate::mode::Mode;
 use crate::process::{Plan, Process, Role};
 
 /// Between two looks at lag, which asks every partition.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long draining and settling may take.
 pub(crate) const SETTLING: Duration = Duration::from_secs(120);
 

@@ -1,12 +1,15 @@
 //! `/admin/stats`: everything at a glance, once and as a stream.
 
+use bytes::Bytes;
 use chat_core::port::log::{Headers, NewRecord, Topic};
+use chat_wire::admin::dlq;
 use chat_wire::admin::reconcile::Order;
 use chat_wire::admin::stats::Stats;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use crate::drift::{QUIET, falsify_count, key};
 use crate::harness::{PATIENCE, Server, eventually};
 use crate::mode;
 
@@ -47,34 +50,49 @@ async fn a_snapshot_shows_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_and_a_dead_letter_are_shown() {
-    let server = Server::start().await;
+async fn what_others_find_out_is_shown() {
+    let server = Server::with(&QUIET).await;
+    let chat = server.chat().await;
+    server.say_all(chat, &["x"; 3]).await;
+    server.settled().await;
+    falsify_count(server.backend(), key(chat)).await;
     let garbage = NewRecord {
-        key: "key".into(),
+        key: Bytes::from_static(b"k"),
         headers: Headers::default(),
-        value: "no event".into(),
+        value: Bytes::from_static(b"garbage"),
     };
     let log = &server.backend().ports().log;
     log.append(Topic::Messages, garbage).await.unwrap();
     server.admin.reconcile(&Order::default()).await.unwrap();
-    let stats = eventually("both", async || {
+    let stats = eventually("drift and a dead letter", async || {
         let stats = server.admin.stats().await.unwrap();
-        (stats.drift.is_some() && stats.dead_letters == Some(1)).then_some(stats)
+        (stats.drift.is_some() && stats.oldest_dead_letter_ms.is_some()).then_some(stats)
     })
     .await;
-    assert!(stats.oldest_dead_letter_ms.is_some_and(|ms| ms < 60_000));
-    assert_eq!(stats.drift.unwrap().summary.drifted(), 0);
+    let summary = stats.drift.unwrap().summary;
+    assert_eq!((summary.drifted(), summary.count_stale), (1, 1));
+    assert_eq!(stats.dead_letters, Some(1));
     let page = server.admin_get("/metrics").send().await;
     for line in [
         "chatd_dead_letters_waiting 1",
         "chatd_dead_letters_total{group=\"messages-store\"} 1",
     ] {
-        assert!(
-            page.text().lines().any(|found| found == line),
-            "{line}\n{}",
-            page.text()
-        );
+        let found = page.text().lines().any(|found| found == line);
+        assert!(found, "{line}\n{}", page.text());
     }
+    let order = dlq::Order {
+        all: true,
+        reason: Some("a test".into()),
+        execute: true,
+        ..dlq::Order::default()
+    };
+    assert_eq!(server.admin.discard(&order).await.unwrap().done, 1);
+    eventually("no dead letter", async || {
+        let stats = server.admin.stats().await.unwrap();
+        let shown = (stats.dead_letters, stats.oldest_dead_letter_ms);
+        (shown == (Some(0), None)).then_some(())
+    })
+    .await;
 }
 
 /// The data of the next event.

@@ -9,7 +9,7 @@ use crate::commands::confirm::Asks;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::table::{Cell, Column, left};
-use crate::output::text::grouped;
+use crate::output::text::{counted, grouped};
 use crate::output::{Document, Record};
 use crate::session::Session;
 
@@ -127,9 +127,12 @@ impl Which {
             }
             let number = count.to_string();
             match act {
-                Act::Replay => session.leave(&format!("Replay {number} letters"), &Asks::Yes)?,
+                Act::Replay => {
+                    session.leave(&format!("Replay {}", counted(count, "letter")), &Asks::Yes)?;
+                }
                 Act::Discard => {
-                    session.leave(&format!("Discard {number} letters"), &Asks::Text(&number))?;
+                    let what = format!("Discard {}", counted(count, "letter"));
+                    session.leave(&what, &Asks::Text(&number))?;
                 }
             }
         }

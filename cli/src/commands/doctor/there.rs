@@ -234,7 +234,10 @@ fn start(group: &str) -> String {
 fn drifted(page: &DriftPage) -> Examined {
     let id = "drift";
     let summary = &page.summary;
-    let detail = found(summary);
+    let mut detail = found(summary);
+    if page.next_after.is_some() {
+        detail.push_str("; that is not all: `chatctl drift` compares everything");
+    }
     if summary.drifted() > 0 {
         let finding = if summary.counter_behind > 0 {
             Finding::Failed

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_client::admin::Admin;
 use chat_wire::admin::reconcile::Run;
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 use crate::commands::reconcile::show::progress;
@@ -80,8 +80,12 @@ impl Progress {
         let bar = if quiet {
             ProgressBar::hidden()
         } else {
+            let style = ProgressStyle::with_template("{spinner} {msg}");
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(style.expect("the template is a constant"));
             // Indicatif hides it where standard error is no terminal.
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar
         };
         Self { bar, quiet }
     }
