@@ -22,7 +22,7 @@ use crate::stats::{Process, Snapshots};
 use crate::telemetry::Metrics;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
-use crate::workers::{notice, reconcile, run, upkeep};
+use crate::workers::{reconcile, run, upkeep};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -184,11 +184,6 @@ impl Running {
         };
         running.start_workers(role, &metrics);
         running.start_schedule(role, config.reconcile_every);
-        running.workers.spawn(notice::run(
-            running.backend.clone(),
-            Arc::clone(&running.board),
-            running.stop_working.clone(),
-        ));
         if let Some(listener) = api_listener {
             let api = Api {
                 backend,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::backend::Backend;
+use chat_core::error::Error;
+use chat_core::letters::Watch;
 use chat_wire::admin::lag::Lag;
 use chat_wire::admin::stats::{DriftSeen, Stats, Totals};
 use chat_wire::time::Timestamp;
@@ -64,6 +66,9 @@ impl Snapshots {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (of_totals, of_drift, of_letters) = (backend.clone(), backend.clone(), backend.clone());
+        // Where the letters begin that nobody has decided about: what was looked through once is not
+        // looked through again.
+        let watch = Arc::new(tokio::sync::Mutex::new(Watch::default()));
         Self {
             process,
             began: Instant::now(),
@@ -86,8 +91,8 @@ impl Snapshots {
                 Box::pin(async move { backend.drift_seen().await })
             }),
             letters: Kept::new("dead letters", OTHERS_FOR, move || {
-                let backend = of_letters.clone();
-                Box::pin(async move { letters(&backend).await })
+                let (backend, watch) = (of_letters.clone(), Arc::clone(&watch));
+                Box::pin(async move { letters(&backend, &mut *watch.lock().await).await })
             }),
             last: tokio::sync::Mutex::default(),
         }
@@ -139,12 +144,12 @@ impl Snapshots {
     }
 }
 
-async fn letters(backend: &Backend) -> Result<DeadLetters, chat_core::error::Error> {
+async fn letters(backend: &Backend, watch: &mut Watch) -> Result<DeadLetters, Error> {
     let waiting = backend.letters_waiting().await?;
     // Next to always there is none, and nothing has to be read to know it.
     let oldest_at = match waiting {
         0 => None,
-        _ => backend.oldest_letter().await?,
+        _ => backend.oldest_letter(watch).await?,
     };
     Ok(DeadLetters { waiting, oldest_at })
 }

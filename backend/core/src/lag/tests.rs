@@ -397,7 +397,7 @@ proptest! {
             watch.keep(look);
         }
         for look in &looks {
-            watch.judge(look);
+            prop_assert!(!watch.judge(look).reason.is_empty());
         }
     }
 

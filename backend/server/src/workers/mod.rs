@@ -1,6 +1,5 @@
 //! The workers: one loop, two jobs, four groups.
 
-pub mod notice;
 pub mod reconcile;
 pub mod run;
 pub mod search;

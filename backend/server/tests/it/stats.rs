@@ -72,6 +72,14 @@ async fn what_others_find_out_is_shown() {
     let summary = stats.drift.unwrap().summary;
     assert_eq!((summary.drifted(), summary.count_stale), (1, 1));
     assert_eq!(stats.dead_letters, Some(1));
+    let page = server.admin_get("/metrics").send().await;
+    for line in [
+        "chatd_dead_letters_waiting 1",
+        "chatd_dead_letters_total{group=\"messages-store\"} 1",
+    ] {
+        let found = page.text().lines().any(|found| found == line);
+        assert!(found, "{line}\n{}", page.text());
+    }
     let order = dlq::Order {
         all: true,
         reason: Some("a test".into()),
