@@ -24,6 +24,9 @@ use super::rebalance::{Change, Rebalance};
 const MAX_POLL_INTERVAL_MS: &str = "60000";
 /// A process that does not answer for so long is taken for dead by the group.
 const SESSION_TIMEOUT_MS: &str = "10000";
+/// A heartbeat is how a member hears that the group shares out anew, and until all have heard it a
+/// partition that moves stands still.
+const HEARTBEAT_MS: &str = "1000";
 /// How often a member that hears nothing looks whether there is something to hear.
 const STALL_LOOK: Duration = Duration::from_secs(20);
 /// How long leaving may take.
@@ -70,7 +73,7 @@ impl Member {
         config.set("auto.offset.reset", "error");
         config.set("allow.auto.create.topics", "false");
         config.set("session.timeout.ms", SESSION_TIMEOUT_MS);
-        config.set("heartbeat.interval.ms", "3000");
+        config.set("heartbeat.interval.ms", HEARTBEAT_MS);
         config.set("max.poll.interval.ms", MAX_POLL_INTERVAL_MS);
         config.set("fetch.error.backoff.ms", "100");
         // A full queue is filled again at once instead of a second later.
