@@ -108,7 +108,8 @@ impl Member {
         }
     }
 
-    /// Takes over what the group gave, or gives back what it took.
+    /// Takes over what the group gave, or gives back what it took. Nothing of a change is kept before
+    /// all of it is done.
     async fn change(&mut self, change: Change) -> Result<Polled, Error> {
         match change {
             Change::Revoked(indexes) => {
@@ -130,15 +131,8 @@ impl Member {
                 let mut parts = Vec::with_capacity(indexes.len());
                 for index in &indexes {
                     let partition = self.partition(*index);
-                    let position = self.identity.position(self.group, partition).await;
-                    let next = match position {
-                        Ok(position) => position.next,
-                        Err(error) => {
-                            // The group waits for an answer, whatever it is.
-                            self.rebalance.put_back(Change::Assigned(indexes));
-                            return Err(error);
-                        }
-                    };
+                    let position = self.identity.position(self.group, partition).await?;
+                    let next = position.next;
                     let one = reader::at(&self.topic, partition, next)?;
                     for element in one.elements() {
                         list.add_partition_offset(
@@ -151,7 +145,7 @@ impl Member {
                     parts.push((*index, next));
                 }
                 let client = self.client()?;
-                blocking(ASK_TIMEOUT * 2, move || client.incremental_assign(&list))
+                blocking(ASK_TIMEOUT * 2, move || assign(&client, &list))
                     .await?
                     .map_err(|error| told(&error))?;
                 for (index, next) in parts {
@@ -273,6 +267,20 @@ impl Member {
     }
 }
 
+/// Tells the client which partitions are ours, those aside of which it was told before: whoever told
+/// it then did not wait for the answer.
+fn assign(client: &Client, list: &TopicPartitionList) -> KafkaResult<()> {
+    let known = client.assignment()?;
+    let mut new = TopicPartitionList::with_capacity(list.count());
+    for element in list.elements() {
+        let (topic, partition) = (element.topic(), element.partition());
+        if known.find_partition(topic, partition).is_none() {
+            new.add_partition_offset(topic, partition, element.offset())?;
+        }
+    }
+    client.incremental_assign(&new)
+}
+
 impl Stall {
     fn new() -> Self {
         Self {
@@ -290,7 +298,9 @@ impl Consumer for Member {
         loop {
             // Served first, also while records wait: the group waits for the answer.
             if let Some(change) = self.rebalance.next() {
-                return self.change(change).await;
+                let polled = self.change(change).await?;
+                self.rebalance.served();
+                return Ok(polled);
             }
             // Before anything is handed out: a batch is what is there, not what came first.
             if let Some(error) = self.gather(&client) {
