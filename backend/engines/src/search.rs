@@ -7,7 +7,6 @@ mod schema;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Rank, Search};
@@ -35,9 +34,6 @@ const CHATS_A_REQUEST: usize = 1_000;
 /// indexes another. Versions decide, so their order does not matter.
 const UNDER_WAY: usize = 2;
 
-/// How long a start waits for the index, which it can do without.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The index of one cluster.
 pub(crate) struct Index {
     http: Http,
@@ -56,13 +52,13 @@ impl Index {
             checked: AtomicBool::new(false),
         };
         let check = schema::check(&index.http, &index.alias);
-        match tokio::time::timeout(START_TIMEOUT, check).await {
+        match tokio::time::timeout(http::QUESTION_TIMEOUT, check).await {
             Ok(Ok(())) => index.checked.store(true, Ordering::Relaxed),
             Ok(Err(error)) if !error.retryable() => return Err(error),
             Ok(Err(error)) => tracing::warn!("there is no search for now: {error}"),
             Err(_) => tracing::warn!(
                 "there is no search for now: ELASTICSEARCH_URL: no answer within {} s",
-                START_TIMEOUT.as_secs()
+                http::QUESTION_TIMEOUT.as_secs()
             ),
         }
         Ok(index)
@@ -71,7 +67,13 @@ impl Index {
     /// The way to the index, which is ours.
     async fn http(&self) -> Result<&Http, Error> {
         if !self.checked.load(Ordering::Relaxed) {
-            let checked = schema::check(&self.http, &self.alias).await;
+            let check = schema::check(&self.http, &self.alias);
+            let Ok(checked) = tokio::time::timeout(http::QUESTION_TIMEOUT, check).await else {
+                return Err(Error::Unavailable(format!(
+                    "no answer within {} s",
+                    http::QUESTION_TIMEOUT.as_secs()
+                )));
+            };
             checked.map_err(|error| match error.retryable() {
                 true => Error::Unavailable(error.to_string()),
                 false => Error::Unusable(error.to_string()),
@@ -147,11 +149,7 @@ impl Index {
             self.alias,
             token.reveal()
         );
-        let answer = self
-            .http()
-            .await?
-            .send(Method::Post, &path, Some(request))
-            .await?;
+        let answer = self.http().await?.ask(&path, request).await?;
         let answer = answer.well()?;
         whole(&answer)?;
         Ok(answer)
@@ -250,12 +248,7 @@ impl Search for Index {
         let filter = [scope(token, chat), json!({ "term": { "deleted": false } })];
         let request = json!({ "query": { "bool": { "filter": filter } } });
         let path = format!("/{}/_count?routing={}", self.alias, token.reveal());
-        let answer = self
-            .http()
-            .await?
-            .send(Method::Post, &path, Some(&request))
-            .await?
-            .well()?;
+        let answer = self.http().await?.ask(&path, &request).await?.well()?;
         whole(&answer)?;
         answer["count"]
             .as_u64()
@@ -265,12 +258,7 @@ impl Search for Index {
     async fn check(&self) -> Result<(), Error> {
         let path = format!("/{}/_count", self.alias);
         let request = json!({ "query": { "match_none": {} } });
-        let answer = self
-            .http()
-            .await?
-            .send(Method::Post, &path, Some(&request))
-            .await?
-            .well()?;
+        let answer = self.http().await?.ask(&path, &request).await?.well()?;
         whole(&answer)
     }
 }

@@ -24,6 +24,9 @@ use super::rebalance::{Change, Rebalance};
 const MAX_POLL_INTERVAL_MS: &str = "60000";
 /// A process that does not answer for so long is taken for dead by the group.
 const SESSION_TIMEOUT_MS: &str = "10000";
+/// A heartbeat is how a member hears that the group shares out anew, and until all have heard it a
+/// partition that moves stands still.
+const HEARTBEAT_MS: &str = "1000";
 /// How often a member that hears nothing looks whether there is something to hear.
 const STALL_LOOK: Duration = Duration::from_secs(20);
 /// How long leaving may take.
@@ -70,7 +73,7 @@ impl Member {
         config.set("auto.offset.reset", "error");
         config.set("allow.auto.create.topics", "false");
         config.set("session.timeout.ms", SESSION_TIMEOUT_MS);
-        config.set("heartbeat.interval.ms", "3000");
+        config.set("heartbeat.interval.ms", HEARTBEAT_MS);
         config.set("max.poll.interval.ms", MAX_POLL_INTERVAL_MS);
         config.set("fetch.error.backoff.ms", "100");
         // A full queue is filled again at once instead of a second later.
@@ -105,7 +108,8 @@ impl Member {
         }
     }
 
-    /// Takes over what the group gave, or gives back what it took.
+    /// Takes over what the group gave, or gives back what it took. Nothing of a change is kept before
+    /// all of it is done.
     async fn change(&mut self, change: Change) -> Result<Polled, Error> {
         match change {
             Change::Revoked(indexes) => {
@@ -127,15 +131,8 @@ impl Member {
                 let mut parts = Vec::with_capacity(indexes.len());
                 for index in &indexes {
                     let partition = self.partition(*index);
-                    let position = self.identity.position(self.group, partition).await;
-                    let next = match position {
-                        Ok(position) => position.next,
-                        Err(error) => {
-                            // The group waits for an answer, whatever it is.
-                            self.rebalance.put_back(Change::Assigned(indexes));
-                            return Err(error);
-                        }
-                    };
+                    let position = self.identity.position(self.group, partition).await?;
+                    let next = position.next;
                     let one = reader::at(&self.topic, partition, next)?;
                     for element in one.elements() {
                         list.add_partition_offset(
@@ -148,7 +145,7 @@ impl Member {
                     parts.push((*index, next));
                 }
                 let client = self.client()?;
-                blocking(ASK_TIMEOUT * 2, move || client.incremental_assign(&list))
+                blocking(ASK_TIMEOUT * 2, move || assign(&client, &list))
                     .await?
                     .map_err(|error| told(&error))?;
                 for (index, next) in parts {
@@ -270,6 +267,20 @@ impl Member {
     }
 }
 
+/// Tells the client which partitions are ours, those aside of which it was told before: whoever told
+/// it then did not wait for the answer.
+fn assign(client: &Client, list: &TopicPartitionList) -> KafkaResult<()> {
+    let known = client.assignment()?;
+    let mut new = TopicPartitionList::with_capacity(list.count());
+    for element in list.elements() {
+        let (topic, partition) = (element.topic(), element.partition());
+        if known.find_partition(topic, partition).is_none() {
+            new.add_partition_offset(topic, partition, element.offset())?;
+        }
+    }
+    client.incremental_assign(&new)
+}
+
 impl Stall {
     fn new() -> Self {
         Self {
@@ -287,7 +298,9 @@ impl Consumer for Member {
         loop {
             // Served first, also while records wait: the group waits for the answer.
             if let Some(change) = self.rebalance.next() {
-                return self.change(change).await;
+                let polled = self.change(change).await?;
+                self.rebalance.served();
+                return Ok(polled);
             }
             // Before anything is handed out: a batch is what is there, not what came first.
             if let Some(error) = self.gather(&client) {

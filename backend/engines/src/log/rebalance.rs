@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::client;
 
 /// Partitions that came or went.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// Ours once they are assigned, which is left to the consumer: it has to look up where to begin.
     Assigned(Vec<u32>),
@@ -38,9 +38,15 @@ struct Inner {
 }
 
 impl Rebalance {
-    /// The next change, if there is one.
+    /// The next change, if there is one. It stays the next one until it was [`Rebalance::served`]:
+    /// whoever serves it may be interrupted, and the group waits for the answer all the same.
     pub(super) fn next(&self) -> Option<Change> {
-        self.inner.changes.lock().pop_front()
+        self.inner.changes.lock().front().cloned()
+    }
+
+    /// The next change was answered.
+    pub(super) fn served(&self) {
+        self.inner.changes.lock().pop_front();
     }
 
     /// Waits for a change.
@@ -48,15 +54,11 @@ impl Rebalance {
         self.inner.changed.notified().await;
     }
 
-    /// A change that could not be served yet.
-    pub(super) fn put_back(&self, change: Change) {
-        self.inner.changes.lock().push_front(change);
-    }
-
     /// Answers what was asked and not answered: a group that waits for us lets nobody go.
     pub(super) fn leave<C: Consumer<Self>>(&self, consumer: &C, topic: &str) {
         self.inner.leaving.store(true, Ordering::SeqCst);
         while let Some(change) = self.next() {
+            self.served();
             if let Change::Assigned(indexes) = change {
                 let mut list = TopicPartitionList::with_capacity(indexes.len());
                 for index in indexes {

@@ -15,6 +15,8 @@ use crate::config::Config;
 const SETTING: &str = "ELASTICSEARCH_URL";
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a question may take whose answer somebody waits for.
+pub(super) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends requests.
 pub(super) struct Http {
@@ -81,12 +83,27 @@ impl Http {
         body: Option<&Value>,
     ) -> Result<Answer, Error> {
         let body = body.map(Value::to_string);
-        self.raw(method, path, "application/json", body).await
+        self.raw(method, path, "application/json", body, REQUEST_TIMEOUT)
+            .await
+    }
+
+    /// Asks a question.
+    pub(super) async fn ask(&self, path: &str, question: &Value) -> Result<Answer, Error> {
+        let body = Some(question.to_string());
+        self.raw(
+            Method::Post,
+            path,
+            "application/json",
+            body,
+            QUESTION_TIMEOUT,
+        )
+        .await
     }
 
     /// Sends lines of JSON.
     pub(super) async fn lines(&self, path: &str, lines: Vec<u8>) -> Result<Answer, Error> {
-        self.raw(Method::Post, path, "application/x-ndjson", Some(lines))
+        let kind = "application/x-ndjson";
+        self.raw(Method::Post, path, kind, Some(lines), REQUEST_TIMEOUT)
             .await
     }
 
@@ -96,20 +113,14 @@ impl Http {
         path: &str,
         kind: &'static str,
         body: Option<impl Into<bytes::Bytes>>,
+        within: Duration,
     ) -> Result<Answer, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let body = body.map(Into::into);
         let sent = self
             .transport
-            .send(
-                method,
-                path,
-                headers,
-                None::<&()>,
-                body,
-                Some(REQUEST_TIMEOUT),
-            )
+            .send(method, path, headers, None::<&()>, body, Some(within))
             .await;
         let response = sent.map_err(|error| Error::Unavailable(told(&error)))?;
         let status = response.status_code().as_u16();
@@ -200,5 +211,17 @@ mod tests {
         assert_eq!(percent_decoded("a%40b%2Fc"), "a@b/c");
         assert_eq!(percent_decoded("100%"), "100%");
         assert_eq!(percent_decoded("%zz"), "%zz");
+    }
+
+    #[tokio::test]
+    async fn a_question_is_not_waited_for_as_long_as_a_batch() {
+        // Connections are accepted by the system, and nobody reads them.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let http = Http::new(&Config::new("", "", "", url)).unwrap();
+        let began = std::time::Instant::now();
+        let answer = http.ask("/", &Value::Null).await;
+        assert!(matches!(answer, Err(Error::Unavailable(_))));
+        assert!(began.elapsed() < REQUEST_TIMEOUT / 2);
     }
 }

@@ -152,6 +152,26 @@ async fn a_start_needs_no_index() {
     assert!(error.retryable(), "{error}");
 }
 
+/// Somebody waits for the answer of a search: an engine that hangs is not waited for like a batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_hangs_is_not_waited_for() {
+    let good = Namespace::fresh().await;
+    // Connections are accepted by the system, and nobody reads them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hangs = Config {
+        elasticsearch_url: format!("http://{}", silent.local_addr().unwrap()),
+        ..good.config.clone()
+    };
+    let began = std::time::Instant::now();
+    let ports = connect(&hangs).await.unwrap();
+    assert!(ports.search.check().await.unwrap_err().retryable());
+    let token = chat_wire::ids::AppToken::from_bytes([1; 16]);
+    let counted = ports.search.count(token, None).await;
+    assert!(counted.unwrap_err().retryable());
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(18), "{took:?}");
+}
+
 /// An index that comes up later is checked then: another mapping would answer wrongly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_that_comes_late_is_checked() {

@@ -394,3 +394,36 @@ async fn a_frozen_owner_is_ended() {
         .unwrap();
     assert_eq!(position.next, 7);
 }
+
+/// A poll that is given up while it takes over a partition loses nothing: the next one takes it over,
+/// and whoever leaves instead is let go at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_that_is_given_up_loses_no_partition() {
+    let namespace = Namespace::fresh().await;
+    let ports = connect(&namespace.config).await.unwrap();
+    let limits = PollLimits {
+        records: 10,
+        bytes: 1 << 20,
+        wait_ms: 500,
+    };
+    for leaves in [false, true] {
+        let mut consumer = ports.log.join(Group::ApplicationsStore).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // A look into the store takes longer than the first of these.
+        let mut patience = Duration::from_micros(50);
+        while !leaves || patience < Duration::from_millis(50) {
+            assert!(
+                Instant::now() < deadline,
+                "the partition is never taken over"
+            );
+            match tokio::time::timeout(patience, consumer.poll(limits)).await {
+                Ok(Ok(Polled::Assigned(_))) => break,
+                _ => patience = patience * 101 / 100,
+            }
+        }
+        let began = Instant::now();
+        consumer.leave().await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}

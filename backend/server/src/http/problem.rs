@@ -151,7 +151,7 @@ fn engine(error: &Error) -> Refusal {
     let (name, retryable) = match error {
         Error::Store(cause) => ("store", cause.retryable()),
         Error::Log(cause) => ("log", cause.retryable()),
-        Error::Counters(cause) => ("counters", cause.retryable()),
+        Error::Counters(cause) => ("store of the counters", cause.retryable()),
         Error::Search(cause) => ("search index", cause.retryable()),
         _ => ("backend", false),
     };

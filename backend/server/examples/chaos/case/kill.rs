@@ -24,6 +24,9 @@ pub(crate) struct Plan {
     /// Connections at once
     #[arg(long, default_value_t = 64)]
     connections: u64,
+    /// Pause of a connection between two creates, in milliseconds, so that there is time for kills
+    #[arg(long, default_value_t = 40)]
+    pause_ms: u64,
     /// Shortest and longest time between two kills, in milliseconds
     #[arg(long, num_args = 2, default_values_t = [500, 3_000])]
     every_ms: Vec<u64>,
@@ -42,6 +45,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let mut system = System::start(on, shape).await?;
     let load = Load::prepare(&system, "kill -9", plan.chats, Habits::MIXED).await?;
+    let load = load.slowly(Duration::from_millis(plan.pause_ms))?;
     let started = Instant::now();
     let running = load.run(plan.creates, plan.connections, seed);
     let kills = kill_along(&mut system, &load, plan, seed).await?;

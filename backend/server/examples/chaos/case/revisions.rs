@@ -28,7 +28,7 @@ use crate::{Failure, say};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
     /// Messages, each with a storm of its own
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 1_000)]
     messages: usize,
     /// Chats that they are spread over
     #[arg(long, default_value_t = 5)]
@@ -45,7 +45,9 @@ pub(crate) struct Plan {
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Between two kills during the storms.
-const KILL_EVERY: Duration = Duration::from_secs(1);
+const KILL_EVERY: Duration = Duration::from_millis(500);
+/// Between two changes of one message, at most: there should be time for kills.
+const CHANGE_WITHIN_MS: u64 = 200;
 
 /// One message and what may have become of it.
 struct Story {
@@ -247,6 +249,8 @@ impl Storms {
             changes: 0,
         };
         for _ in 0..rng.random_range(1..=6) {
+            let pause = rng.random_range(0..CHANGE_WITHIN_MS);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
             // One edit, the same one twice at once, or two that race.
             let at_once = rng.random_range(1..=2);
             let differ = usize::from(rng.random_bool(0.5));
