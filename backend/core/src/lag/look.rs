@@ -87,6 +87,8 @@ impl Look {
     /// Records that wait in all partitions; unknown when it is in one.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {
-        self.partitions.iter().map(Seen::lag).sum()
+        // Every topic has partitions; where none is known, the sum is not known either.
+        let lags = self.partitions.iter().map(Seen::lag);
+        lags.reduce(|sum, lag| Some(sum? + lag?)).flatten()
     }
 }

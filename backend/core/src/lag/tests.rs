@@ -244,6 +244,14 @@ fn a_broker_that_is_gone_is_unknown_and_not_nothing() {
 }
 
 #[test]
+fn partitions_that_are_not_known_are_not_none() {
+    let (changes, judged) = live(20, |now| look(now, Some(1), Vec::new()));
+    assert_eq!(statuses(&changes), [Status::Unknown]);
+    assert_eq!(judged.figures, chat_wire::admin::lag::Figures::default());
+    assert_eq!(judged.history.last(), Some(&None));
+}
+
+#[test]
 fn members_that_are_not_known_are_not_none() {
     let (changes, _) = live(40, |now| look(now, None, vec![seen(10, 10)]));
     assert_eq!(statuses(&changes), [Status::Unknown]);

@@ -238,8 +238,11 @@ impl Past for Partition<'_> {
 
 fn total<'a>(look: &Look, parts: impl Iterator<Item = &'a Figures> + Clone) -> Figures {
     let lag = look.lag();
-    let in_per_second = parts.clone().map(|one| one.in_per_second).sum();
-    let out_per_second = parts.map(|one| one.out_per_second).sum();
+    let sum = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
+    let in_per_second = parts.clone().map(|one| one.in_per_second);
+    let in_per_second = in_per_second.reduce(sum).flatten();
+    let out_per_second = parts.map(|one| one.out_per_second);
+    let out_per_second = out_per_second.reduce(sum).flatten();
     Figures {
         lag_records: lag,
         oldest_age_ms: oldest(look),

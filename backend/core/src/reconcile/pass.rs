@@ -340,6 +340,12 @@ impl<'a> Pass<'a> {
             Counter::Chats(token) => (token, None),
             Counter::Messages(key) => (key.token, Some(key.chat)),
         };
+        // What was only planned, or not done, is looked at by the next run wherever that goes.
+        if let (Counter::Messages(key), None | Some(Outcome::Waits(_) | Outcome::Failed(_))) =
+            (counter, &outcome)
+        {
+            self.backend.reconciler().suspect(key);
+        }
         self.progress.change(|entry| {
             let run = &mut entry.run;
             match &outcome {

@@ -150,6 +150,7 @@ impl Backend {
         let _working = self.reconciler().working.lock().await;
         let order = work.entry.run.order;
         let began = Timestamp::now();
+        let goes_on = work.entry.spot.is_some();
         let progress = Arc::new(Progress {
             entry: Mutex::new(work.entry),
             heard: AtomicU8::new(GO_ON),
@@ -181,7 +182,10 @@ impl Backend {
         let everything = order.token.is_none() && order.execute && ended.is_ok();
         let written = self.end_entry(&entry, phase == Phase::Failed, |book| {
             if everything {
-                book.since = began.unix_minute().saturating_sub(OVERLAP_MINUTES);
+                // What an earlier run swept may have changed since, before this one began.
+                if !goes_on {
+                    book.since = began.unix_minute().saturating_sub(OVERLAP_MINUTES);
+                }
                 book.patrol = patrol;
             }
         });

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 /// Records that are read for one look: those that have waited longest, by the looks before.
-const READS: usize = 64;
+const READS: usize = 256;
 /// Reads at the same time.
 const AT_ONCE: usize = 4;
 /// How long all of them together may take; what was not read by then is unknown.

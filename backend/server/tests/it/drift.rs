@@ -17,7 +17,7 @@ use crate::harness::{Chat, Server, eventually, message};
 use crate::mode;
 
 /// No run but those of the test, and a deadline that is waited for without growing old.
-pub(crate) const QUIET: [&str; 2] = ["--reconcile-every=0", "--create-deadline-ms=500"];
+pub(crate) const QUIET: [&str; 2] = ["--reconcile-every=0", "--create-deadline-ms=1000"];
 
 pub(crate) const fn key(chat: Chat) -> ChatKey {
     ChatKey {

@@ -311,7 +311,7 @@ async fn a_run_whose_process_died_makes_way() {
 /// The schedule does it by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_comes_by_itself() {
-    let server = Server::with(&["--reconcile-every=1s", "--create-deadline-ms=500"]).await;
+    let server = Server::with(&["--reconcile-every=1s", "--create-deadline-ms=1000"]).await;
     let chat = server.chat().await;
     server.say_all(chat, &["x"; 3]).await;
     server.settled().await;
