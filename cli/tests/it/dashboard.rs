@@ -194,6 +194,23 @@ mod terminal {
     }
 
     #[test]
+    fn a_key_in_the_same_moment_as_a_resize_is_not_lost() {
+        let server = Server::start();
+        let mut pty = show(&server, &[], &[]);
+        pty.wait_for("messages-index is stopped");
+        for round in 0..100 {
+            pty.resize((100 + round % 20, 30));
+            pty.press("3");
+            pty.wait_for("Newsroom");
+            pty.resize((100, 30 + round % 10));
+            pty.press("1");
+            pty.wait_for("messages-index is stopped");
+        }
+        pty.press("q");
+        assert_eq!(pty.end(), 0);
+    }
+
+    #[test]
     fn sigterm_is_143_and_the_terminal_is_as_before() {
         let server = Server::start();
         let mut pty = show(&server, &["--page", "doctor"], &[]);
