@@ -1,0 +1,23 @@
+//! `chatctl load`: how much does it carry, at what latency, and was anything lost?
+
+mod run;
+
+use clap::Subcommand;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::session::Session;
+
+/// Generate load, verify what became of it, and compare runs
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Box<run::Run>),
+}
+
+impl Command {
+    pub(crate) fn run(self, session: &mut Session) -> Result<Exit, Error> {
+        match self {
+            Self::Run(command) => command.run(session),
+        }
+    }
+}
