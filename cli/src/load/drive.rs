@@ -32,6 +32,8 @@ pub(crate) struct Driver {
     pub(crate) mix: Arc<Mix>,
     pub(crate) arrivals: Arrivals,
     pub(crate) max_in_flight: u32,
+    /// Requests that are sent at once; 0 for no limit of its own.
+    pub(crate) connections: u32,
     pub(crate) timeout: Duration,
     pub(crate) seed: u64,
     pub(crate) lags: Arc<Lags>,
@@ -45,6 +47,8 @@ struct Sending {
     driver: Driver,
     recorder: Recorder,
     began: Instant,
+    /// Places for requests that are sent at once.
+    connections: Semaphore,
     samples: Option<mpsc::Sender<(Sample, Instant)>>,
 }
 
@@ -78,6 +82,10 @@ impl Driver {
             driver: self.clone(),
             recorder,
             began,
+            connections: Semaphore::new(match self.connections {
+                0 => Semaphore::MAX_PERMITS,
+                most => most as usize,
+            }),
             samples,
         });
         let random = StdRng::seed_from_u64(self.seed ^ salt.rotate_left(32));
@@ -109,12 +117,15 @@ impl Driver {
 impl Sending {
     /// Sends one request. `due` is counted from the beginning; without it, it is due now.
     async fn send(&self, order: Order, due: Option<Duration>) {
+        // Whoever waits here is late, and its response time says so. It is never closed.
+        let connection = self.connections.acquire().await;
         let flow = &self.recorder.flow;
         flow.send();
         let sent = self.began.elapsed();
         let Driver { client, world, .. } = &self.driver;
         let done = act(client, world, order, self.driver.timeout).await;
         let ended = self.began.elapsed();
+        drop(connection);
         flow.answered.fetch_add(1, Ordering::Relaxed);
         if let (Some(samples), Some(sample)) = (&self.samples, done.sample) {
             // Full means that enough others are followed already.

@@ -68,8 +68,11 @@ pub(crate) struct Scenario {
     pub(crate) warmup: Time,
     /// A request that takes longer counts as an error.
     pub(crate) timeout: Time,
-    /// Requests that are due while so many are in flight are not sent, and counted as skipped.
+    /// Requests that are due while so many are unanswered are not sent, and counted as skipped.
     pub(crate) max_in_flight: u32,
+    /// Requests that are sent at once; what is due beyond them waits, and its response time with it.
+    /// 0 for as many as there are in flight.
+    pub(crate) connections: u32,
     /// Created messages a second that are followed until they are stored and found; 0 for none.
     pub(crate) follow: u32,
     /// Whether arrivals are evenly spaced, or at random as those of independent users are.
@@ -160,6 +163,7 @@ impl Default for Scenario {
             warmup: Time::seconds(2),
             timeout: Time::seconds(10),
             max_in_flight: 1_000,
+            connections: 0,
             follow: 2,
             arrivals: Arrivals::default(),
             objectives: Vec::new(),

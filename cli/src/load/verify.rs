@@ -397,3 +397,77 @@ fn is_well(drift: &Drift) -> bool {
         && drift.documents == Some(drift.live)
         && drift.count == drift.live
 }
+
+#[cfg(test)]
+mod tests {
+    use chat_wire::ids::{ChatNumber, MessageNumber};
+    use chat_wire::time::Timestamp;
+
+    use super::*;
+
+    fn row(number: u32, body: &str) -> Message {
+        Message {
+            chat_number: ChatNumber::new(1).unwrap(),
+            message_number: MessageNumber::new(number).unwrap(),
+            sender: None,
+            body: body.to_owned(),
+            sent_at: None,
+            created_at: Timestamp::now(),
+            updated_at: None,
+            revision: 1,
+        }
+    }
+
+    /// What is found where these messages were acknowledged, these were not answered, and these rows are there.
+    fn found(
+        acknowledged: &[(u32, &str, State)],
+        unanswered: &[&str],
+        rows: &[(u32, &str)],
+    ) -> (Vec<&'static str>, u64) {
+        let world = World::of_one_chat();
+        let mut chat = Chat::default();
+        for (number, body, state) in acknowledged {
+            chat.acknowledged(*number, fingerprint(body));
+            chat.entries.last_mut().unwrap().state = *state;
+        }
+        chat.unanswered = unanswered.iter().map(|body| fingerprint(body)).collect();
+        let rows: Vec<Message> = rows
+            .iter()
+            .map(|(number, body)| row(*number, body))
+            .collect();
+        let mut verified = Verified::default();
+        compare(&world, 0, &chat, &rows, &mut verified);
+        let whats = verified.findings.iter().map(|finding| finding.what);
+        (whats.collect(), verified.report.void)
+    }
+
+    use State::{Deleted, Live, Uncertain};
+
+    #[test]
+    fn what_is_as_it_was_acknowledged_is_well() {
+        let known = [(1, "a", Live), (2, "b", Deleted), (3, "c", Uncertain)];
+        assert_eq!(found(&known, &["x"], &[(1, "a"), (3, "C")]), (vec![], 0));
+        assert_eq!(found(&known, &["x"], &[(1, "a"), (4, "x")]), (vec![], 0));
+        // A number that was burned.
+        assert_eq!(found(&[(2, "b", Live)], &[], &[(2, "b")]), (vec![], 1));
+    }
+
+    #[test]
+    fn each_way_to_be_wrong_has_its_name() {
+        let one = [(1, "a", Live)];
+        assert_eq!(found(&one, &[], &[]).0, ["lost"]);
+        assert_eq!(found(&one, &[], &[(1, "A")]).0, ["lost"]);
+        assert_eq!(found(&one, &[], &[(1, "a"), (2, "a")]).0, ["doubled"]);
+        assert_eq!(
+            found(&one, &["x"], &[(1, "a"), (2, "x"), (3, "x")]).0,
+            ["doubled"]
+        );
+        assert_eq!(found(&one, &[], &[(1, "a"), (2, "?")]).0, ["unexpected"]);
+        assert_eq!(
+            found(&[(1, "a", Deleted)], &[], &[(1, "a")]).0,
+            ["unexpected"]
+        );
+        let twice = [(1, "a", Live), (1, "b", Live)];
+        assert_eq!(found(&twice, &[], &[(1, "a")]).0, ["number_twice", "lost"]);
+    }
+}

@@ -211,6 +211,29 @@ impl World {
     }
 }
 
+#[cfg(test)]
+impl World {
+    /// One chat of which nothing is known, for tests of what is compared with it.
+    pub(crate) fn of_one_chat() -> Self {
+        use rand::SeedableRng;
+        let token = "00000000000000000000000000000abc".parse();
+        let place = Place {
+            token: token.expect("it is a token"),
+            chat: ChatNumber::new(1).expect("1 is a number"),
+        };
+        let mut random = StdRng::seed_from_u64(1);
+        Self {
+            applications: vec![place.token],
+            places: vec![place],
+            ledger: Ledger::new(1),
+            bodies: Bodies::new(None, 1, &mut random).expect("no file is read"),
+            serial: AtomicU64::new(0),
+            choose_application: Zipf::new(1, 0.0),
+            choose_chat: Zipf::new(1, 0.0),
+        }
+    }
+}
+
 /// Spreads serial numbers over all bodies (Fibonacci hashing).
 pub(crate) fn mixed(serial: u64) -> u32 {
     let mixed = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

@@ -90,6 +90,12 @@ pub(crate) struct Run {
     /// Most requests in flight; what is due beyond them is skipped and counted [default: 1000]
     #[arg(long, value_name = "COUNT")]
     max_in_flight: Option<u32>,
+    /// Most requests sent at once; what is due beyond them waits, and its response time counts that [default: as many as in flight]
+    #[arg(long, value_name = "COUNT")]
+    connections: Option<u32>,
+    /// Created messages a second that are followed until they are stored and found; 0 for none [default: 2]
+    #[arg(long, value_name = "COUNT")]
+    follow: Option<u32>,
     /// Longest wait for one answer [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = Time::parse)]
     answer_timeout: Option<Time>,
@@ -230,6 +236,8 @@ impl Run {
         set(&mut scenario.warmup, self.warmup);
         set(&mut scenario.timeout, self.answer_timeout);
         set(&mut scenario.max_in_flight, self.max_in_flight);
+        set(&mut scenario.connections, self.connections);
+        set(&mut scenario.follow, self.follow);
         scenario.seed = self.seed.or(scenario.seed);
         scenario.objectives.extend(self.slo.iter().cloned());
         Ok(scenario)
