@@ -107,6 +107,8 @@ impl Comparison {
 }
 
 impl Quantile {
+    const NAMES: [&'static str; 8] = ["mean", "p50", "p90", "p95", "p99", "p99.9", "p99.99", "max"];
+
     fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "mean" => Self::Mean,
@@ -219,6 +221,40 @@ impl Metric {
             Self::Doubled => Some(count(verified?.doubled + verified?.numbers_twice)),
         }
     }
+}
+
+/// Every figure that an objective can be about, by name, with its unit; those that are unknown are
+/// left out.
+pub(crate) fn metrics(figures: Figures<'_>) -> Vec<(String, f64, &'static str)> {
+    let mut metrics = Vec::new();
+    let mut add = |name: String| {
+        let metric = Metric::parse(&name);
+        if let Some((metric, value)) = metric.and_then(|one| Some((one, one.of(figures)?))) {
+            metrics.push((name, value, metric.unit()));
+        }
+    };
+    for name in [
+        "rate", "errors", "skipped", "drain", "lag", "lost", "doubled",
+    ] {
+        add(name.to_owned());
+    }
+    let operations = figures
+        .operations
+        .iter()
+        .map(|operation| operation.name.as_str());
+    let all = operations.clone().chain(["stored", "searchable"]);
+    for name in operations {
+        add(format!("{name}.rate"));
+        for quantile in Quantile::NAMES {
+            add(format!("{name}.service.{quantile}"));
+        }
+    }
+    for name in all {
+        for quantile in Quantile::NAMES {
+            add(format!("{name}.{quantile}"));
+        }
+    }
+    metrics
 }
 
 impl Objective {
@@ -342,6 +378,48 @@ mod tests {
             let error = Objective::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn every_figure_has_its_name() {
+        let totals = Totals {
+            seconds: 2.0,
+            sent: 10,
+            ok_per_second: 4.0,
+            ..Totals::default()
+        };
+        let latency = Latency {
+            p99: Some(3.0),
+            ..Latency::default()
+        };
+        let operation = Operation {
+            name: "send".to_owned(),
+            ok: 8,
+            errors: [("timeout".to_owned(), 2)].into(),
+            response: latency.clone(),
+            service: latency,
+            refused: Latency::default(),
+        };
+        let figures = Figures {
+            totals: &totals,
+            operations: &[operation],
+            freshness: None,
+            drain: None,
+            verification: None,
+        };
+        let names: Vec<String> = metrics(figures)
+            .into_iter()
+            .map(|(name, ..)| name)
+            .collect();
+        let expected = [
+            "rate",
+            "errors",
+            "skipped",
+            "send.rate",
+            "send.service.p99",
+            "send.p99",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]

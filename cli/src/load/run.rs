@@ -60,7 +60,10 @@ pub(crate) struct Ran {
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) address: String,
+    /// For load: it repeats nothing.
     pub(crate) client: Client,
+    /// For what comes before and after: it is patient.
+    pub(crate) patient: Client,
     pub(crate) admin: Admin,
 }
 
@@ -123,7 +126,7 @@ pub(crate) async fn run(target: &Target, plan: Plan, options: Options) -> Result
     phase(Phase::Verifying);
     let (verification, findings) = if options.verify {
         let verified = if drain.seconds.is_some() {
-            verify(&target.client, &target.admin, &world, stats.dead_letters).await?
+            verify(&target.patient, &target.admin, &world, stats.dead_letters).await?
         } else {
             return Err(Error::failure(format!(
                 "the workers have not caught up within {} s, so nothing can be verified",
@@ -185,7 +188,7 @@ async fn make_world(target: &Target, plan: &Plan) -> Result<Arc<World>, Error> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let asked = &plan.scenario.world;
     let bodies = Bodies::new(asked.bodies.as_deref(), run, &mut random)?;
-    World::make(&target.client, asked, bodies, &plan.scenario.name).await
+    World::make(&target.patient, asked, bodies, &plan.scenario.name).await
 }
 
 async fn warm_up(driver: &Driver, plan: &Plan) -> Totals {

@@ -318,15 +318,24 @@ fn read(file: &Path) -> Result<Scenario, Error> {
     Ok(scenario)
 }
 
-/// Clients for load: nothing is repeated, because a repetition would hide what it repeats.
+/// How often a call before or after the load is repeated: a server that sheds load answers later.
+const PATIENT_RETRIES: u32 = 30;
+
+/// Clients for load repeat nothing, because a repetition would hide what it repeats.
 fn target(session: &Session, timeout: Duration) -> Result<Target, Error> {
+    let retrying = |most| Retries {
+        most,
+        ..Retries::default()
+    };
     let config = Config {
         timeout,
-        retries: Retries {
-            most: 0,
-            ..Retries::default()
-        },
+        retries: retrying(0),
         ..Config::new(&*session.settings.server)
+    };
+    let patient = Config {
+        timeout: session.settings.timeout,
+        retries: retrying(PATIENT_RETRIES),
+        ..config.clone()
     };
     let admin = Config {
         bearer: session.settings.admin_key.clone(),
@@ -336,6 +345,7 @@ fn target(session: &Session, timeout: Duration) -> Result<Target, Error> {
     Ok(Target {
         address: session.settings.server.clone(),
         client: Client::new(config)?,
+        patient: Client::new(patient)?,
         admin: Admin::new(admin)?,
     })
 }
