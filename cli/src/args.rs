@@ -167,6 +167,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dlq(commands::dlq::Command),
     Doctor(commands::doctor::Doctor),
+    /// Compare and show the reports of load tests
+    #[command(subcommand)]
+    Load(commands::load::Command),
     Dashboard(commands::dashboard::Dashboard),
     /// Show the settings and where they come from
     #[command(subcommand)]

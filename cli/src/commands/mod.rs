@@ -15,6 +15,7 @@ pub(crate) mod help;
 pub(crate) mod import;
 pub(crate) mod lag;
 mod limit;
+pub(crate) mod load;
 pub(crate) mod msg;
 pub(crate) mod reconcile;
 pub(crate) mod stats;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command, mut session: Session) -> Result<Exit, Error>
         Command::Completions(command) => command.run(&mut session),
         Command::Man(command) => command.run(&mut session),
         Command::Help(command) => command.run(&mut session),
+        Command::Load(command) => command.run(&mut session),
         Command::App(command) => on_one_thread(command.run(&mut session)),
         Command::Chat(command) => on_one_thread(command.run(&mut session)),
         Command::Msg(command) => on_one_thread(command.run(&mut session)),

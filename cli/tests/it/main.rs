@@ -15,6 +15,7 @@ mod fake;
 mod help;
 mod import;
 mod interrupt;
+mod load;
 mod operations;
 #[cfg(unix)]
 #[path = "../../../tui/tests/it/pty.rs"]
