@@ -61,8 +61,19 @@ pub(super) fn svg(plot: &Plot<'_>, escape: impl Fn(&str) -> String) -> String {
         .map(|line| (line.name.as_str(), runs(line, plot.x.1, plot.y.1)))
         .collect();
     let (id, title, about) = (plot.id, escape(plot.title), escape(plot.about));
+    let keys: String = lines
+        .iter()
+        .enumerate()
+        .map(|(at, (name, _))| {
+            format!(
+                "<span><svg class=\"key\" viewBox=\"0 0 34 8\" aria-hidden=\"true\"><path class=\"l{}\" d=\"M1 4H33\"/></svg>{}</span>\n",
+                style(at),
+                escape(name)
+            )
+        })
+        .collect();
     let mut text = format!(
-        "<figure>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\n\
+        "<figure>\n<figcaption><b>{title}</b>\n{keys}</figcaption>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\n\
          <title id=\"{id}-t\">{title}</title>\n<desc id=\"{id}-d\">{about}</desc>\n"
     );
     let points = || lines.iter().flat_map(|(_, runs)| runs.iter().flatten());
@@ -80,20 +91,7 @@ pub(super) fn svg(plot: &Plot<'_>, escape: impl Fn(&str) -> String) -> String {
         }
         text.push_str("</svg>\n");
     }
-    let keys: String = lines
-        .iter()
-        .enumerate()
-        .map(|(at, (name, _))| {
-            format!(
-                "<span><svg class=\"key\" viewBox=\"0 0 34 8\" aria-hidden=\"true\"><path class=\"l{}\" d=\"M1 4H33\"/></svg>{}</span>\n",
-                style(at),
-                escape(name)
-            )
-        })
-        .collect();
-    text.push_str(&format!(
-        "<figcaption><b>{title}</b>\n{keys}</figcaption>\n</figure>\n"
-    ));
+    text.push_str("</figure>\n");
     text
 }
 
@@ -166,8 +164,10 @@ fn axes(across: &Axis, up: &Axis, x_name: &str, y_name: &str) -> String {
     }
     for (place, label) in &across.ticks {
         let x = x_of(across, *place);
+        // The label of the last tick has no room to its right.
+        let anchor = if x > right - RIGHT { "end" } else { "middle" };
         text.push_str(&format!(
-            "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>\n",
+            "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{label}</text>\n",
             bottom + 16.0
         ));
     }
@@ -268,7 +268,7 @@ mod tests {
     fn gaps_stay_gaps_and_peaks_stay_peaks() {
         let points = (0..10).map(|x| (f64::from(x), (x != 5).then_some(1.0)));
         let text = draw((Scale::Linear, Scale::Linear), points.collect());
-        let line = text.split("class=\"l0\" d=\"").nth(1).unwrap();
+        let line = text.rsplit("class=\"l0\" d=\"").next().unwrap();
         assert_eq!(line.split('"').next().unwrap().matches('M').count(), 2);
         let long = Line {
             name: String::new(),

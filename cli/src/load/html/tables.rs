@@ -13,9 +13,19 @@ fn table(caption: &str, head: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }
+    // Figures lean to the right, words to the left.
+    let lean: Vec<&str> = (0..head.len())
+        .map(|at| {
+            let words = rows
+                .iter()
+                .all(|row| row.get(at).is_some_and(|cell| is_word(cell)));
+            if words { " class=\"left\"" } else { "" }
+        })
+        .collect();
     let columns: String = head
         .iter()
-        .map(|name| format!("<th scope=\"col\">{}</th>", escape(name)))
+        .zip(&lean)
+        .map(|(name, lean)| format!("<th scope=\"col\"{lean}>{}</th>", escape(name)))
         .collect();
     let mut text = format!(
         "<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr>{columns}</tr></thead>\n<tbody>\n",
@@ -24,16 +34,22 @@ fn table(caption: &str, head: &[&str], rows: &[Vec<String>]) -> String {
     for row in rows {
         let cells: String = row
             .iter()
+            .zip(&lean)
             .enumerate()
-            .map(|(at, cell)| match at {
+            .map(|(at, (cell, lean))| match at {
                 0 => format!("<th scope=\"row\">{}</th>", escape(cell)),
-                _ => format!("<td>{}</td>", escape(cell)),
+                _ => format!("<td{lean}>{}</td>", escape(cell)),
             })
             .collect();
         text.push_str(&format!("<tr>{cells}</tr>\n"));
     }
     text.push_str("</tbody></table></div>\n");
     text
+}
+
+/// Whether a cell is no figure, nor the sign of one that is missing.
+fn is_word(cell: &str) -> bool {
+    !cell.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '<' | '>' | '-' | '?'))
 }
 
 /// Names and what they are; both sides are text that may be long.
