@@ -159,6 +159,9 @@ pub(crate) enum Command {
     Msg(commands::msg::Command),
     Import(commands::import::Import),
     Export(commands::export::Export),
+    /// Generate load, verify what became of it, and compare runs
+    #[command(subcommand)]
+    Load(commands::load::Command),
     Stats(commands::stats::StatsArgs),
     Lag(commands::lag::LagArgs),
     Drift(commands::drift::DriftArgs),
@@ -167,9 +170,6 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dlq(commands::dlq::Command),
     Doctor(commands::doctor::Doctor),
-    /// Compare and show the reports of load tests
-    #[command(subcommand)]
-    Load(commands::load::Command),
     Dashboard(commands::dashboard::Dashboard),
     /// Show the settings and where they come from
     #[command(subcommand)]

@@ -34,7 +34,6 @@ pub(crate) fn run(command: Command, mut session: Session) -> Result<Exit, Error>
         Command::Completions(command) => command.run(&mut session),
         Command::Man(command) => command.run(&mut session),
         Command::Help(command) => command.run(&mut session),
-        Command::Load(command) => command.run(&mut session),
         Command::App(command) => on_one_thread(command.run(&mut session)),
         Command::Chat(command) => on_one_thread(command.run(&mut session)),
         Command::Msg(command) => on_one_thread(command.run(&mut session)),
@@ -46,6 +45,8 @@ pub(crate) fn run(command: Command, mut session: Session) -> Result<Exit, Error>
         Command::Dlq(command) => on_one_thread(command.run(&mut session)),
         Command::Stats(command) => on_one_thread(command.run(&mut session)),
         Command::Doctor(command) => on_one_thread(command.run(&mut session)),
+        // It needs every processor, and stops by itself.
+        Command::Load(command) => command.run(&mut session),
         // It has a terminal to give back, and watches for signals itself.
         Command::Dashboard(command) => command.run(&mut session),
     }

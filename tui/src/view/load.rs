@@ -192,7 +192,7 @@ fn requests(live: &Live, room: u16) -> Vec<Line> {
         None => pair("late, p99", format::UNKNOWN.to_owned(), Tone::Unknown),
         Some(late) if late > LATE => {
             let mut line = pair("late, p99", millis(late), Tone::Warn);
-            line.push((" ! the generator".to_owned(), Tone::Warn));
+            line.push((" ! sent late".to_owned(), Tone::Warn));
             line
         }
         Some(late) => pair("late, p99", millis(late), Tone::Plain),

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::print;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::load::{file, hgrm, html, series, text, verdict};
-use crate::output::Format;
+use crate::load::{file, hgrm, html, series};
 use crate::session::Session;
 
 /// Show a report again, or write it in another form
@@ -56,28 +56,7 @@ impl Show {
         if !written.is_empty() && !session.settings.format_is_flag {
             return Ok(Exit::Ok);
         }
-        if session.out.quiet() {
-            let overall = verdict::overall(&report);
-            session
-                .out
-                .raw(format!("{}\n", overall.sign.word()).as_bytes())?;
-            return Ok(Exit::Ok);
-        }
-        match session.out.format() {
-            Format::Json | Format::Ndjson => session.out.json_line(&report)?,
-            Format::Table => {
-                let (width, color) = session.out.canvas();
-                let text = text::write(&report, width, color);
-                session.out.raw(text.as_bytes())?;
-            }
-            Format::Csv => session.out.raw(&series::csv(&report)?)?,
-            Format::Yaml => {
-                return Err(Error::usage(
-                    "a report is text, or JSON with -o json, or its seconds with -o csv",
-                ));
-            }
-        }
-        session.out.flush()?;
+        print::print(session, &report)?;
         Ok(Exit::Ok)
     }
 }
