@@ -22,6 +22,7 @@ mod operations;
 #[expect(dead_code, reason = "the dashboard's own tests measure with it")]
 mod pty;
 mod reconcile;
+mod reports;
 mod run;
 // The same system that the dashboard's own tests look at.
 #[path = "../../../tui/tests/it/sample/mod.rs"]

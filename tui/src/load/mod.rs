@@ -1,4 +1,11 @@
 //! The live view of a load test: what it sends, what comes back, and how far the workers are behind.
+//!
+//! [`Live`] is what is known at a moment, [`draw`] draws it and changes nothing, and [`show::show`]
+//! owns the terminal while the test runs.
+
+pub mod show;
+
+pub use crate::view::load::draw;
 
 /// Where a load test is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -15,11 +15,11 @@ use chat_tui::load::Live;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::{print, screen};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::load::maximum::FindMax;
 use crate::load::record::Shown;
-use crate::load::report::Report;
 use crate::load::run::{Options, Ran, Target, kept, run};
 use crate::load::scenario::{self, Scenario, Stage, Time};
 use crate::load::verify::Finding;
@@ -125,7 +125,7 @@ pub(crate) struct Run {
     /// Where messages that are lost or doubled are written to, where there are any
     #[arg(long, value_name = "FILE", default_value = FINDINGS)]
     findings: PathBuf,
-    /// Write the report too; may be repeated: FILE.json
+    /// Write the report too; may be repeated: FILE.json, FILE.html (a page with plots), FILE.csv (its seconds)
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
     /// Allow a server that is not on this machine
@@ -135,7 +135,8 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self, session: &mut Session) -> Result<Exit, Error> {
-        check_reports(&self.report)?;
+        print::check_format(session)?;
+        print::check(&self.report)?;
         for address in [&session.settings.server, &session.settings.admin] {
             self.check_target(address)?;
         }
@@ -154,13 +155,14 @@ impl Run {
             .enable_all()
             .build()
             .map_err(|error| Error::failure(format!("cannot start: {error}")))?;
-        signals::watch();
         let stop = Arc::new(AtomicBool::new(false));
-        let mut asked = signals::ask_first();
-        let told = Arc::clone(&stop);
-        runtime.spawn(async move {
-            asked.wait().await;
-            told.store(true, Ordering::Relaxed);
+        let screen = screen::wanted(session);
+        if !screen {
+            end_at_signal(&runtime, &stop);
+        }
+        let (live, watched) = watch::channel(Live {
+            name: plan.scenario.name.clone(),
+            ..Live::default()
         });
         let options = Options {
             verify: !self.no_verify,
@@ -170,18 +172,23 @@ impl Run {
                 trial: self.trial,
             }),
             shown: Shown {
-                live: watch::channel(Live {
-                    name: plan.scenario.name.clone(),
-                    ..Live::default()
-                })
-                .0,
-                lines: !session.settings.quiet,
+                live,
+                lines: !screen && !session.settings.quiet,
             },
-            stop,
+            stop: Arc::clone(&stop),
         };
-        let ran = runtime.block_on(run(&target, plan, options));
+        let work = run(&target, plan, options);
+        let shown = if screen {
+            let theme = screen::theme(session);
+            runtime.block_on(screen::beside(work, watched, theme, &stop))
+        } else {
+            screen::Shown::Done(runtime.block_on(work))
+        };
         runtime.shutdown_background();
-        self.finish(session, ran?)
+        match shown {
+            screen::Shown::Done(ran) => self.finish(session, ran?),
+            screen::Shown::Left(exit) => Ok(exit),
+        }
     }
 
     /// The file with the flags over it.
@@ -257,7 +264,7 @@ impl Run {
     fn finish(&self, session: &mut Session, ran: Ran) -> Result<Exit, Error> {
         let Ran { report, findings } = ran;
         for file in &self.report {
-            write(file, &report)?;
+            print::write(file, &report)?;
         }
         if !findings.is_empty() {
             write_findings(&self.findings, &findings)?;
@@ -267,7 +274,7 @@ impl Run {
                 self.findings.display()
             ));
         }
-        session.out.json_line(&report)?;
+        print::print(session, &report)?;
         if !kept(report.verification.as_ref()) {
             let findings = report.verification.map(|v| v.findings).unwrap_or_default();
             return Err(Error::new(Exit::Partial, findings.join("; ")).with_code("verification"));
@@ -292,6 +299,17 @@ impl Run {
             format!("objectives were missed: {}", missed.join(", ")),
         ))
     }
+}
+
+/// The first signal ends the load and the second the process, where no view watches for them.
+fn end_at_signal(runtime: &tokio::runtime::Runtime, stop: &Arc<AtomicBool>) {
+    signals::watch();
+    let mut asked = signals::ask_first();
+    let stop = Arc::clone(stop);
+    runtime.spawn(async move {
+        asked.wait().await;
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {
@@ -361,29 +379,6 @@ fn is_loopback(address: &str) -> bool {
         None => host.split(':').next().unwrap_or(host),
     };
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// Better now than after ten minutes of load.
-fn check_reports(files: &[PathBuf]) -> Result<(), Error> {
-    for file in files {
-        match file.extension().and_then(|ending| ending.to_str()) {
-            Some("json") => {}
-            _ => {
-                return Err(Error::usage(format!(
-                    "{}: a report ends in .json",
-                    file.display()
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn write(file: &Path, report: &Report) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(report)
-        .map_err(|error| Error::failure(format!("the report cannot be written: {error}")))?;
-    let name = file.display().to_string();
-    fs::write(file, text + "\n").map_err(|error| Error::file(&name, &error))
 }
 
 fn write_findings(path: &Path, findings: &[Finding]) -> Result<(), Error> {
