@@ -191,6 +191,10 @@ async fn open(sending: &Arc<Sending>, stages: Vec<(Duration, Shape)>, mut random
 }
 
 /// Sleeps until it is due; `false` where nothing more is to be sent.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread is the clock's own, and has nothing else to do"
+)]
 fn wait(sending: &Sending, due: Duration) -> bool {
     loop {
         if sending.driver.stopped() {

@@ -12,7 +12,7 @@ pub(crate) mod html;
 mod ledger;
 pub(crate) mod maximum;
 mod mix;
-mod objective;
+pub(crate) mod objective;
 mod plot;
 pub(crate) mod record;
 pub(crate) mod report;

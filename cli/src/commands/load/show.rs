@@ -7,7 +7,7 @@ use clap::Args;
 use super::print;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::load::{file, hgrm, html, series};
+use crate::load::{file, hgrm, html, objective, series};
 use crate::session::Session;
 
 /// Show a report again, or write it in another form
@@ -30,11 +30,24 @@ pub(crate) struct Show {
     /// HdrHistogram's plotters read
     #[arg(long, value_name = "DIR")]
     hgrm: Option<PathBuf>,
+    /// Print one figure a line, for scripts: its name as objectives have it, the value, the unit
+    #[arg(long)]
+    figures: bool,
 }
 
 impl Show {
     pub(crate) fn run(self, session: &mut Session) -> Result<Exit, Error> {
         let report = file::read(&self.report)?;
+        if self.figures {
+            for (name, value, unit) in objective::metrics((&report).into()) {
+                let line = format!("{name} {value} {unit}");
+                session
+                    .out
+                    .raw(format!("{}\n", line.trim_end()).as_bytes())?;
+            }
+            session.out.flush()?;
+            return Ok(Exit::Ok);
+        }
         let mut written = Vec::new();
         if let Some(path) = &self.html {
             write(path, html::page(&report).as_bytes())?;

@@ -104,6 +104,7 @@ impl State {
             return Deed::Break;
         }
         let breaks = if seen.method == "POST" && seen.path.ends_with("/messages") {
+            #[expect(clippy::disallowed_methods, reason = "a slow server takes its time")]
             std::thread::sleep(self.message_takes);
             self.messages += 1;
             match &self.mischief {
