@@ -74,14 +74,26 @@ pub(crate) struct Target {
 pub(crate) async fn run(target: &Target, plan: Plan, options: Options) -> Result<Ran, Error> {
     let load_before = environment::load_average();
     let stats = before(target, &options).await?;
-    let phase = |phase| options.shown.live.send_modify(|live| live.phase = phase);
+    let phase = |phase| {
+        options.shown.live.send_modify(|live| {
+            // Nothing is sent in any phase that begins here.
+            live.wanted_per_second = 0.0;
+            live.sent_per_second = 0.0;
+            live.ok_per_second = 0.0;
+            live.in_flight = 0;
+            live.planned = None;
+            live.elapsed = 0.0;
+            live.phase = phase;
+        });
+    };
     phase(Phase::Preparing);
     let world = make_world(target, &plan).await?;
     if plan.scenario.world.prefill > 0 {
         drained(&target.admin, options.drain_max, &options.stop).await;
     }
     let lags = Arc::new(Lags::default());
-    let watching = tokio::spawn(Arc::clone(&lags).watch(target.admin.clone()));
+    let watching =
+        tokio::spawn(Arc::clone(&lags).watch(target.admin.clone(), options.shown.live.clone()));
     let driver = Driver {
         client: target.client.clone(),
         world: Arc::clone(&world),

@@ -327,6 +327,12 @@ fn an_interrupt_ends_the_load_and_everything_else_still_happens() {
     assert_eq!(output.status.code(), Some(130));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["interrupted"], true);
+    // Ten minutes were planned, and rates are of the seconds that there were.
+    let totals = &report["totals"];
+    let seconds = totals["seconds"].as_f64().unwrap();
+    assert!(seconds > 0.0 && seconds < 120.0, "{seconds}");
+    let sent = totals["sent"].as_f64().unwrap() / seconds;
+    assert!((totals["sent_per_second"].as_f64().unwrap() - sent).abs() < 0.001);
     assert_eq!(report["verification"]["findings"], json!([]));
     assert_eq!(
         report["verification"]["acknowledged"],
