@@ -339,3 +339,24 @@ fn an_interrupt_ends_the_load_and_everything_else_still_happens() {
         report["totals"]["ok"]
     );
 }
+
+#[test]
+fn workers_that_do_not_catch_up_leave_nothing_verified() {
+    let fake = server();
+    let lag = admin::lag(("behind", Some(7)), ("ok", Some(0)));
+    fake.state().lag_override = Some(lag);
+    let ran = load(
+        &fake,
+        &["--rate", "50", "--for", "300ms", "--drain", "300ms"],
+    );
+    assert_eq!(ran.code, Some(8), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("nothing could be verified"),
+        "{}",
+        ran.stderr
+    );
+    let report = report(&ran);
+    assert_eq!(report["drain"]["seconds"], Value::Null);
+    assert_eq!(report["drain"]["lag_at_end"]["messages-store"], 7);
+    assert_ne!(report["totals"]["ok"], 0);
+}
