@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 use crate::load::act::{Order, Sample, act};
 use crate::load::mix::Mix;
 use crate::load::record::{Answer, Measured, Recorder, Shown};
-use crate::load::scenario::{Arrivals, Stages};
+use crate::load::scenario::Arrivals;
 use crate::load::schedule::{Schedule, Shape};
+use crate::load::stages::Stages;
 use crate::load::watch::Lags;
 use crate::load::world::World;
 

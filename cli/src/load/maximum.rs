@@ -11,8 +11,9 @@ use crate::load::objective::Figures;
 use crate::load::record::Measured;
 use crate::load::report::{Drain, Latency, Trial};
 use crate::load::run::drained;
-use crate::load::scenario::{Plan, Stages};
+use crate::load::scenario::Plan;
 use crate::load::schedule::Shape;
+use crate::load::stages::Stages;
 
 /// Before each trial, so that connections are there and caches warm.
 const WARMUP: Duration = Duration::from_secs(1);

@@ -15,16 +15,10 @@ use std::time::{Duration, Instant};
 use chat_tui::load::{self as live, Live};
 use hdrhistogram::Histogram;
 
+use crate::load::latency::{histogram, latency, latency_of, millis};
 use crate::load::mix::Kind;
 use crate::load::report::{Latency, Operation, Second, Totals};
 use crate::load::watch::Lags;
-
-/// Longest time that is told apart, in microseconds: an hour.
-const TIME_MAX: u64 = 3_600_000_000;
-/// Significant digits.
-const DIGITS: u8 = 3;
-/// Steps of a distribution that is written down, for each halving of what is left.
-const STEPS_PER_HALF: u32 = 5;
 
 /// What the sender counts by itself.
 #[derive(Debug, Default)]
@@ -129,10 +123,6 @@ impl Recorder {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, TIME_MAX, DIGITS).expect("the bounds are constant and fit")
 }
 
 /// Histograms of one operation.
@@ -447,50 +437,6 @@ fn progress(live: &Live, second: &Second) -> String {
     line
 }
 
-fn millis(micros: u64) -> f64 {
-    micros as f64 / 1_000.0
-}
-
-/// The named quantiles.
-fn latency_of(histogram: &Histogram<u64>) -> Latency {
-    if histogram.is_empty() {
-        return Latency::default();
-    }
-    let at = |quantile| Some(millis(histogram.value_at_quantile(quantile)));
-    Latency {
-        count: histogram.len(),
-        mean: Some(histogram.mean() / 1_000.0),
-        p50: at(0.5),
-        p90: at(0.9),
-        p95: at(0.95),
-        p99: at(0.99),
-        p99_9: at(0.999),
-        p99_99: at(0.9999),
-        max: Some(millis(histogram.max())),
-        quantiles: Vec::new(),
-    }
-}
-
-/// The same with the whole distribution.
-pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
-    let quantiles = histogram
-        .iter_quantiles(STEPS_PER_HALF)
-        .map(|step| (step.quantile(), millis(step.value_iterated_to())));
-    Latency {
-        quantiles: quantiles.collect(),
-        ..latency_of(histogram)
-    }
-}
-
-/// The distribution of a few times.
-pub(crate) fn latency_of_times(times: &[Duration]) -> Latency {
-    let mut histogram = histogram();
-    for time in times {
-        histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(TIME_MAX));
-    }
-    latency(&histogram)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -554,10 +500,5 @@ mod tests {
         flow.end(Duration::from_secs(3));
         assert_eq!(flow.lasting(planned), Duration::from_secs(2));
         assert_eq!(flow.lasting(Duration::from_secs(1)), Duration::from_secs(1));
-    }
-
-    #[test]
-    fn nothing_has_no_quantiles() {
-        assert_eq!(latency(&histogram()), Latency::default());
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::load::act::Sample;
-use crate::load::record::latency_of_times;
+use crate::load::latency::latency_of_times;
 use crate::load::report::Freshness;
 use crate::load::world::World;
 

@@ -21,7 +21,8 @@ use crate::exit::Exit;
 use crate::load::maximum::FindMax;
 use crate::load::record::Shown;
 use crate::load::run::{Options, Ran, Target, kept, run};
-use crate::load::scenario::{self, Scenario, Stage, Time};
+use crate::load::scenario::{self, Scenario, Time};
+use crate::load::stages::{self, Stage};
 use crate::load::verify::Finding;
 use crate::session::Session;
 use crate::settings::duration;
@@ -61,7 +62,7 @@ pub(crate) struct Run {
     #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "stage")]
     lasting: Option<Duration>,
     /// A stage, in place of those of the file; may be repeated: 30s:100 (rate), 30s:100-500 (ramp), 30s:8u (users)
-    #[arg(long, value_name = "STAGE", value_parser = scenario::stage)]
+    #[arg(long, value_name = "STAGE", value_parser = stages::stage)]
     stage: Vec<Stage>,
     /// Load before the measurement, at its first rate; 0 for none [default: 2s]
     #[arg(long, value_name = "TIME", value_parser = Time::parse)]
