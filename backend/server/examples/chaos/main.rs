@@ -3,7 +3,9 @@
 //! Every case prints its seed and its figures, and ends with a verdict; a broken promise is exit 1.
 
 mod case;
+mod chatctl;
 mod check;
+mod damage;
 mod exact;
 mod ledger;
 mod letters;
@@ -82,6 +84,8 @@ enum Case {
     Start(case::start::Plan),
     /// What lag and metrics say of workers that are idle, loaded, frozen, killed or missing, and when (engines)
     Lag(case::lag::Plan),
+    /// Damage by hand to counters, counts and index, found and mended; one run at a time, killed and gone on with
+    Drift(case::drift::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
     Real(case::real::Plan),
 }
@@ -129,6 +133,7 @@ async fn run(cli: Cli, seed: u64, verdict: &mut check::Verdict) -> Result<(), Fa
         chatd: cli.common.chatd,
         work,
         mode,
+        flags: Vec::new(),
     };
     let shape = cli.common.shape;
     let done = dispatch(cli.case, on, shape, seed, verdict).await;
@@ -159,6 +164,7 @@ async fn dispatch(
         Case::Relog(plan) => case::relog::run(&plan, on, shape, seed, verdict).await,
         Case::Start(plan) => case::start::run(&plan, on, verdict).await,
         Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,
+        Case::Drift(plan) => case::drift::run(&plan, on, shape, seed, verdict).await,
         Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }
