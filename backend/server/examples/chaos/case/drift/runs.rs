@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_wire::admin::reconcile::Run;
-use chat_wire::ids::AppToken;
+use chat_wire::ids::{AppToken, ChatNumber};
 use tokio::task::JoinSet;
 
-use super::{Scenes, filled};
+use super::{MESSAGES, Scenes, filled, say_in};
 use crate::chatctl::{Chatctl, Said};
-use crate::damage;
+use crate::damage::{self, Damage, Place};
 use crate::load;
 use crate::process::LOOK_AGAIN;
 use crate::system::{SETTLING, System};
@@ -19,6 +19,8 @@ use crate::{Failure, say};
 const BUSY: Option<i32> = Some(6);
 /// Connections that make the chats.
 const MAKERS: u32 = 16;
+/// The chat after this part of all of them has a hole.
+const EARLY: u32 = 20;
 /// A run whose process is gone makes way within this time: its lease is 15 s.
 const MAKES_WAY: Duration = Duration::from_secs(30);
 /// Everything, and no question asked.
@@ -141,7 +143,8 @@ impl Scenes<'_> {
         Ok(())
     }
 
-    /// An application whose chats' counts are all wrong.
+    /// An application whose chats' counts are all wrong; an early one has a hole besides, which a run
+    /// keeps for its end.
     async fn many(&self, system: &System) -> Result<AppToken, Failure> {
         let client = Arc::new(system.client()?);
         let (token, _) = load::application(&client, "many", 0).await?;
@@ -160,8 +163,15 @@ impl Scenes<'_> {
         while let Some(done) = makers.join_next().await {
             done??;
         }
+        let early = ChatNumber::new(self.plan.chats / EARLY).ok_or("give more --chats")?;
+        for _ in 0..MESSAGES {
+            say_in(&client, token, early).await?;
+        }
         system.drained(SETTLING).await?;
-        damage::falsify_all(token, &system.plan.mode, &system.plan.data()).await?;
+        let (mode, data) = (&system.plan.mode, system.plan.data());
+        damage::falsify_all(token, mode, &data).await?;
+        let place = Place { token, chat: early };
+        Damage::NumberBurned.at(place, mode, &data).await?;
         Ok(token)
     }
 }
