@@ -20,8 +20,10 @@ const WORKER: Role = Role::Worker("messages");
 /// What is done to one chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
-    /// The counter stands below the highest number.
+    /// The counter stands below the highest number, in one of its two copies: what a hand does.
     CounterLowered,
+    /// The counter stands below the highest number, in both copies, and looks sound.
+    CounterForged,
     /// The counter is gone.
     CounterDeleted,
     /// The count column lies.
@@ -43,8 +45,9 @@ pub(crate) struct Place {
 
 impl Damage {
     /// All kinds.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::CounterLowered,
+        Self::CounterForged,
         Self::CounterDeleted,
         Self::CountFalsified,
         Self::NumberBurned,
@@ -55,7 +58,9 @@ impl Damage {
     /// What is found for it.
     pub(crate) const fn verdict(self) -> Verdict {
         match self {
-            Self::CounterLowered | Self::CounterDeleted => Verdict::CounterBehind,
+            Self::CounterLowered | Self::CounterForged | Self::CounterDeleted => {
+                Verdict::CounterBehind
+            }
             Self::CountFalsified => Verdict::CountStale,
             Self::NumberBurned => Verdict::Holes,
             Self::DocumentDeleted | Self::DocumentOrphaned => Verdict::Unindexed,
@@ -66,8 +71,10 @@ impl Damage {
     pub(crate) const fn text(self, mode: &Mode) -> Option<&'static str> {
         Some(match (self, mode) {
             (Self::CounterLowered, Mode::Engines(_)) => "counter lowered (Redis HSET)",
+            (Self::CounterForged, Mode::Engines(_)) => "counter lowered, both copies (Redis)",
             // It lives in the process, so what can be moved by hand is the other side.
-            (Self::CounterLowered, Mode::Embedded) => "row above the counter (SQLite INSERT)",
+            (Self::CounterForged, Mode::Embedded) => "row above the counter (SQLite INSERT)",
+            (Self::CounterLowered, Mode::Embedded) => return None,
             (Self::CounterDeleted, Mode::Engines(_)) => "counter deleted (Redis DEL)",
             (Self::CounterDeleted, Mode::Embedded) => return None,
             (Self::CountFalsified, Mode::Engines(_)) => "count falsified (MariaDB UPDATE)",
@@ -86,6 +93,16 @@ impl Damage {
     pub(crate) const fn needs_stop(self, mode: &Mode) -> bool {
         matches!(mode, Mode::Embedded)
             && matches!(self, Self::DocumentDeleted | Self::DocumentOrphaned)
+    }
+
+    /// Whether no promise is broken by it where creates go on meanwhile, and nothing that the ledger
+    /// does not know is stored. A counter that looks sound gives its numbers out again, to any process,
+    /// until it is compared; the rows keep each message then, under another number.
+    pub(crate) const fn is_borne_under_load(self, mode: &Mode) -> bool {
+        match mode {
+            Mode::Embedded => matches!(self, Self::CountFalsified),
+            Mode::Engines(_) => !matches!(self, Self::CounterForged),
+        }
     }
 
     /// Does it.

@@ -35,13 +35,16 @@ pub(super) async fn rows(damage: Damage, place: Place, data: &Path) -> Result<()
             "DELETE FROM messages WHERE application_token = x'{hex}' AND chat_number = {chat} \
              AND number = {REMOVED}"
         ),
-        Damage::CounterLowered => format!(
+        Damage::CounterForged => format!(
             "UPDATE chats SET highest = highest + 1, settled_through = highest + 1, \
              messages_count = messages_count + 1 {chats}; \
              INSERT INTO messages SELECT application_token, number, highest, randomblob(16), 1, \
              NULL, 'smuggled', 0, NULL, created_at, NULL, 1 << 39 FROM chats {chats}"
         ),
-        Damage::CounterDeleted | Damage::DocumentDeleted | Damage::DocumentOrphaned => {
+        Damage::CounterLowered
+        | Damage::CounterDeleted
+        | Damage::DocumentDeleted
+        | Damage::DocumentOrphaned => {
             return Err(format!("no rows are about {damage:?}").into());
         }
     };

@@ -20,8 +20,8 @@ pub(super) async fn damage(damage: Damage, place: Place, engines: &Engines) -> R
     let counter = engines.key(&format!("chat:{{{hex}}}|{chat}"));
     let redis = async |args: &[&str]| engines.tool(Engine::Redis, args).await.map(drop);
     match damage {
-        // Both copies, as somebody does who knows them; one alone is told by the other.
-        Damage::CounterLowered => redis(&["HSET", &counter, "l", LOWERED, "c", LOWERED]).await,
+        Damage::CounterLowered => redis(&["HSET", &counter, "l", LOWERED]).await,
+        Damage::CounterForged => redis(&["HSET", &counter, "l", LOWERED, "c", LOWERED]).await,
         Damage::CounterDeleted => redis(&["DEL", &counter]).await,
         Damage::NumberBurned => {
             redis(&["HINCRBY", &counter, "l", "1"]).await?;

@@ -7,7 +7,8 @@ use chat_wire::admin::reconcile::Run;
 use chat_wire::ids::{AppToken, ChatNumber};
 use tokio::task::JoinSet;
 
-use super::{MESSAGES, Scenes, filled, say_in};
+use super::Scenes;
+use super::chats::{MESSAGES, filled, say_in};
 use crate::chatctl::{Chatctl, Said};
 use crate::damage::{self, Damage, Place};
 use crate::load;
