@@ -254,7 +254,7 @@ impl Scenes<'_> {
         loop {
             let frame = self.chatctl(system)?.run(&args).await?.well()?;
             missing.retain(|chat, verdict| !is_shown(&frame.out, *chat, *verdict));
-            // What its own topic is still read for is in flight in between, and so in some frames.
+            // Under load a row is in flight in between, and so in some frames.
             if missing.is_empty() || began.elapsed() > FOUND_WITHIN {
                 self.verdict
                     .must("the dashboard shows it", missing.is_empty(), || {

@@ -78,7 +78,9 @@ pub(super) fn is_shown(frame: &str, chat: ChatNumber, verdict: Judged) -> bool {
     let (words, chat) = (verdict.as_str().replace('_', " "), chat.to_string());
     frame.lines().any(|line| {
         let mut cells = line.split_whitespace();
-        line.contains(&words) && cells.any(|cell| cell == chat)
+        // While its topic is still read, a document that is missing may only be late.
+        let late = verdict == Judged::Unindexed && line.contains("the index still reads");
+        (line.contains(&words) || late) && cells.any(|cell| cell == chat)
     })
 }
 
