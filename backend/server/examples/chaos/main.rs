@@ -15,6 +15,7 @@ mod process;
 mod proxy;
 mod raw;
 mod system;
+mod terminal;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ enum Case {
     Lag(case::lag::Plan),
     /// Damage by hand to counters, counts and index, found and mended; one run at a time, killed and gone on with
     Drift(case::drift::Plan),
+    /// The dashboard in a terminal, with a worker, the server and the engines frozen, and given back whatever ends it
+    Dashboard(case::dashboard::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
     Real(case::real::Plan),
 }
@@ -165,6 +168,7 @@ async fn dispatch(
         Case::Start(plan) => case::start::run(&plan, on, verdict).await,
         Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,
         Case::Drift(plan) => case::drift::run(&plan, on, shape, seed, verdict).await,
+        Case::Dashboard(plan) => case::dashboard::run(&plan, on, seed, verdict).await,
         Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }

@@ -1,6 +1,7 @@
 //! The cases: each makes a bad day and says which promises were kept.
 
 pub(crate) mod counters;
+pub(crate) mod dashboard;
 pub(crate) mod drift;
 pub(crate) mod kill;
 pub(crate) mod lag;
