@@ -89,6 +89,8 @@ enum Case {
     Drift(case::drift::Plan),
     /// The dashboard in a terminal, with a worker, the server and the engines frozen, and given back whatever ends it
     Dashboard(case::dashboard::Plan),
+    /// What a look at the lag of very many partitions costs, and how large its answers are (engines)
+    Partitions(case::partitions::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
     Real(case::real::Plan),
 }
@@ -169,6 +171,7 @@ async fn dispatch(
         Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,
         Case::Drift(plan) => case::drift::run(&plan, on, shape, seed, verdict).await,
         Case::Dashboard(plan) => case::dashboard::run(&plan, on, seed, verdict).await,
+        Case::Partitions(plan) => case::partitions::run(&plan, on, verdict).await,
         Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod lag;
 pub(crate) mod numbers;
 pub(crate) mod order;
 pub(crate) mod outage;
+pub(crate) mod partitions;
 pub(crate) mod poison;
 pub(crate) mod real;
 pub(crate) mod rebalance;
