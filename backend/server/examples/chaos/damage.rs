@@ -178,3 +178,43 @@ pub(crate) async fn falsify_chats_count(
         Mode::Embedded => embedded::falsify_chats_count(token, data).await,
     }
 }
+
+/// The longest sender that the database takes while [`Cause`] is there.
+pub(crate) const LONGEST_SENDER: usize = 10;
+
+/// A mistake of somebody who operates the database: it takes no long sender any more, and what was
+/// acknowledged cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It is made.
+    There,
+    /// It is put right.
+    Gone,
+}
+
+impl Cause {
+    /// Makes it, or puts it right.
+    pub(crate) async fn set(self, mode: &Mode, data: &Path) -> Result<(), Failure> {
+        match mode {
+            Mode::Engines(engines) => {
+                let longest = match self {
+                    Self::There => LONGEST_SENDER,
+                    Self::Gone => 255,
+                };
+                let sql = format!("ALTER TABLE messages MODIFY sender VARCHAR({longest}) NULL");
+                engines::sql_on(engines, &sql).await
+            }
+            Mode::Embedded => {
+                let sql = match self {
+                    Self::There => format!(
+                        "CREATE TRIGGER senders BEFORE INSERT ON messages \
+                         WHEN length(NEW.sender) > {LONGEST_SENDER} \
+                         BEGIN SELECT RAISE(ABORT, 'the sender is too long'); END"
+                    ),
+                    Self::Gone => "DROP TRIGGER senders".to_owned(),
+                };
+                embedded::write(data, &sql).await
+            }
+        }
+    }
+}

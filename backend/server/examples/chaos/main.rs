@@ -79,6 +79,8 @@ enum Case {
     Order(case::order::Plan),
     /// Records that can never apply among good ones (engines)
     Poison(case::poison::Plan),
+    /// Messages that the store refuses for a while: listed, shown, replayed twice, stored once
+    Letters(case::letters::Plan),
     /// A log that is re-created under running processes (engines)
     Relog(case::relog::Plan),
     /// Starts that cannot succeed, or not yet, and what they say (engines)
@@ -166,6 +168,7 @@ async fn dispatch(
         Case::Rebalance(plan) => case::rebalance::run(&plan, on, shape, seed, verdict).await,
         Case::Order(plan) => case::order::run(&plan, on, shape, seed, verdict).await,
         Case::Poison(plan) => case::poison::run(&plan, on, shape, seed, verdict).await,
+        Case::Letters(plan) => case::letters::run(&plan, on, shape, seed, verdict).await,
         Case::Relog(plan) => case::relog::run(&plan, on, shape, seed, verdict).await,
         Case::Start(plan) => case::start::run(&plan, on, verdict).await,
         Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,

@@ -5,6 +5,7 @@ pub(crate) mod dashboard;
 pub(crate) mod drift;
 pub(crate) mod kill;
 pub(crate) mod lag;
+pub(crate) mod letters;
 pub(crate) mod numbers;
 pub(crate) mod order;
 pub(crate) mod outage;

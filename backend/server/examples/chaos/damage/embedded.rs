@@ -117,7 +117,7 @@ impl Locked {
 }
 
 /// Statements in one transaction.
-async fn write(data: &Path, sql: &str) -> Result<(), Failure> {
+pub(super) async fn write(data: &Path, sql: &str) -> Result<(), Failure> {
     let mut store = open(data).await?;
     let sql = format!("BEGIN IMMEDIATE; {sql}; COMMIT");
     store.execute(sqlx::AssertSqlSafe(sql)).await?;

@@ -67,7 +67,8 @@ pub(super) async fn falsify_chats_count(token: AppToken, engines: &Engines) -> R
     sql_on(engines, &sql).await
 }
 
-async fn sql_on(engines: &Engines, sql: &str) -> Result<(), Failure> {
+/// One statement of SQL.
+pub(super) async fn sql_on(engines: &Engines, sql: &str) -> Result<(), Failure> {
     let args = [engines.database().as_str(), "-e", sql].map(str::to_owned);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     engines.tool(Engine::Mariadb, &args).await.map(drop)
