@@ -74,6 +74,7 @@ impl Driver {
                 name: std::mem::take(&mut live.name),
                 target: std::mem::take(&mut live.target),
                 lag: std::mem::take(&mut live.lag),
+                note: std::mem::take(&mut live.note),
                 ..Live::default()
             };
         });
@@ -163,6 +164,7 @@ async fn open(sending: &Arc<Sending>, stages: Vec<(Duration, Shape)>, mut random
             let flow = &sending.recorder.flow;
             for due in schedule {
                 if !wait(&sending, due) {
+                    flow.end(sending.began.elapsed());
                     return;
                 }
                 flow.wanted.fetch_add(1, Ordering::Relaxed);
@@ -217,6 +219,7 @@ async fn closed(sending: &Arc<Sending>, stages: &[(Duration, u32)], mut random: 
         users.spawn(async move {
             while let Some(wanted) = users_at(&stages, sending.began.elapsed()) {
                 if sending.driver.stopped() {
+                    sending.recorder.flow.end(sending.began.elapsed());
                     return;
                 }
                 if user >= wanted {

@@ -122,7 +122,11 @@ fn plots(report: &Report) -> String {
         .into_iter()
         .map(|group| over_time(group, series, |second| lag_of(second, group)))
         .collect();
-    let spectrum = report.operations.iter().flat_map(quantiles).collect();
+    let answered = report
+        .operations
+        .iter()
+        .filter(|one| one.response.count > 0);
+    let spectrum = answered.flat_map(quantiles).collect();
     let seconds = ("seconds since the measurement began", Scale::Linear);
     let drawn = [
         Plot {

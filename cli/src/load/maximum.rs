@@ -58,8 +58,14 @@ pub(crate) async fn search(
         }
         drained(admin, DRAIN_MAX, &driver.stop).await;
         let (measured, trial) = attempt(driver, plan, rate, find.trial, salt.into()).await?;
+        // Half a trial says nothing of its rate.
+        if driver.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            break;
+        }
         let met = trial.met;
-        crate::note::line(&line(&trial));
+        let told = line(&trial);
+        crate::note::line(&told);
+        driver.shown.live.send_modify(|live| live.note = Some(told));
         trials.push(trial);
         if met {
             held = rate;

@@ -66,7 +66,7 @@ pub(super) fn svg(plot: &Plot<'_>, escape: impl Fn(&str) -> String) -> String {
         .enumerate()
         .map(|(at, (name, _))| {
             format!(
-                "<span><svg class=\"key\" viewBox=\"0 0 34 8\" aria-hidden=\"true\"><path class=\"l{}\" d=\"M1 4H33\"/></svg>{}</span>\n",
+                "<span><svg class=\"key\" viewBox=\"0 0 34 8\" aria-hidden=\"true\"><path class=\"{}\" d=\"M1 4H33\"/></svg>{}</span>\n",
                 style(at),
                 escape(name)
             )
@@ -95,9 +95,12 @@ pub(super) fn svg(plot: &Plot<'_>, escape: impl Fn(&str) -> String) -> String {
     text
 }
 
-/// There are six styles of lines; a seventh line looks like the first.
-const fn style(at: usize) -> usize {
-    at % 6
+/// Six colours with dashes of their own, each in three widths; a nineteenth line looks like the first.
+fn style(at: usize) -> String {
+    match at / 6 % 3 {
+        0 => format!("l{}", at % 6),
+        width => format!("l{} n{width}", at % 6),
+    }
 }
 
 /// The pieces of a line between its gaps, without what the scales have no place for.
@@ -191,7 +194,7 @@ fn path(at: usize, runs: &[Vec<(f64, f64)>], across: &Axis, up: &Axis) -> String
             let (x, y) = (x_of(across, *x), y_of(up, *y));
             text.push_str(&format!(
                 "<circle class=\"d{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>\n",
-                style(at)
+                at % 6
             ));
             continue;
         }
@@ -202,7 +205,7 @@ fn path(at: usize, runs: &[Vec<(f64, f64)>], across: &Axis, up: &Axis) -> String
         }
     }
     if !drawn.is_empty() {
-        text.push_str(&format!("<path class=\"l{}\" d=\"{drawn}\"/>\n", style(at)));
+        text.push_str(&format!("<path class=\"{}\" d=\"{drawn}\"/>\n", style(at)));
     }
     text
 }
@@ -224,6 +227,13 @@ mod tests {
             }],
         };
         svg(&plot, str::to_owned)
+    }
+
+    #[test]
+    fn eighteen_lines_look_different() {
+        let styles: std::collections::BTreeSet<String> = (0..18).map(style).collect();
+        assert_eq!(styles.len(), 18);
+        assert_eq!([style(0), style(7), style(18)], ["l0", "l1 n1", "l0"]);
     }
 
     #[test]

@@ -34,12 +34,30 @@ pub(crate) struct Flow {
     pub(crate) skipped: AtomicU64,
     pub(crate) answered: AtomicU64,
     pub(crate) in_flight_max: AtomicU64,
+    /// Microseconds of the phase after which nothing more is sent; 0 where it goes on as planned.
+    ended: AtomicU64,
 }
 
 impl Flow {
     pub(crate) fn in_flight(&self) -> u64 {
         let answered = self.answered.load(Ordering::Relaxed);
         self.sent.load(Ordering::Relaxed).saturating_sub(answered)
+    }
+
+    /// Nothing more is sent from this moment of the phase on, because somebody wants it to end.
+    pub(crate) fn end(&self, at: Duration) {
+        let at = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        let _ = self
+            .ended
+            .compare_exchange(0, at.max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// For how long requests are sent, of as long as was planned.
+    fn lasting(&self, planned: Duration) -> Duration {
+        match self.ended.load(Ordering::Relaxed) {
+            0 => planned,
+            ended => planned.min(Duration::from_micros(ended)),
+        }
     }
 
     /// A request is sent now.
@@ -233,7 +251,8 @@ impl Book {
                 self.messages += u64::from(messages);
                 self.second.saturating_record(response);
                 self.ok_second += 1;
-                if u128::from(answer.done) <= self.lasting.as_micros() {
+                let lasting = self.flow.lasting(self.lasting);
+                if u128::from(answer.done) <= lasting.as_micros() {
                     self.ok_in_time += 1;
                 }
             }
@@ -331,7 +350,7 @@ impl Book {
                 *errors.entry(code.to_string()).or_default() += count;
             }
         }
-        let seconds = self.lasting.as_secs_f64();
+        let seconds = self.flow.lasting(self.lasting).as_secs_f64();
         let (wanted, sent) = (load(&self.flow.wanted), load(&self.flow.sent));
         let operations: Vec<Operation> = self
             .named()
@@ -524,6 +543,17 @@ mod tests {
         assert_eq!((totals.sent, totals.ok, totals.failed()), (4, 3, 1));
         // One of the answers came after the time.
         assert!((totals.ok_per_second - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_end_before_its_time_shortens_the_measurement() {
+        let flow = Flow::default();
+        let planned = Duration::from_secs(60);
+        assert_eq!(flow.lasting(planned), planned);
+        flow.end(Duration::from_secs(2));
+        flow.end(Duration::from_secs(3));
+        assert_eq!(flow.lasting(planned), Duration::from_secs(2));
+        assert_eq!(flow.lasting(Duration::from_secs(1)), Duration::from_secs(1));
     }
 
     #[test]

@@ -74,14 +74,26 @@ pub(crate) struct Target {
 pub(crate) async fn run(target: &Target, plan: Plan, options: Options) -> Result<Ran, Error> {
     let load_before = environment::load_average();
     let stats = before(target, &options).await?;
-    let phase = |phase| options.shown.live.send_modify(|live| live.phase = phase);
+    let phase = |phase| {
+        options.shown.live.send_modify(|live| {
+            // Nothing is sent in any phase that begins here.
+            live.wanted_per_second = 0.0;
+            live.sent_per_second = 0.0;
+            live.ok_per_second = 0.0;
+            live.in_flight = 0;
+            live.planned = None;
+            live.elapsed = 0.0;
+            live.phase = phase;
+        });
+    };
     phase(Phase::Preparing);
     let world = make_world(target, &plan).await?;
     if plan.scenario.world.prefill > 0 {
         drained(&target.admin, options.drain_max, &options.stop).await;
     }
     let lags = Arc::new(Lags::default());
-    let watching = tokio::spawn(Arc::clone(&lags).watch(target.admin.clone()));
+    let watching =
+        tokio::spawn(Arc::clone(&lags).watch(target.admin.clone(), options.shown.live.clone()));
     let driver = Driver {
         client: target.client.clone(),
         world: Arc::clone(&world),
@@ -124,19 +136,15 @@ pub(crate) async fn run(target: &Target, plan: Plan, options: Options) -> Result
     };
     let drain = drain.await.unwrap_or_default();
     phase(Phase::Verifying);
-    let (verification, findings) = if options.verify {
-        let verified = if drain.seconds.is_some() {
-            verify(&target.patient, &target.admin, &world, stats.dead_letters).await?
-        } else {
-            return Err(Error::failure(format!(
-                "the workers have not caught up within {} s, so nothing can be verified",
-                options.drain_max.as_secs()
-            ))
-            .with_hint("`chatctl lag` shows which; give them more time with --drain 30m"));
-        };
-        (Some(verified.report), verified.findings)
-    } else {
-        (None, Vec::new())
+    let (verification, findings) = match drain.seconds {
+        _ if !options.verify => (None, Vec::new()),
+        Some(_) => {
+            let verified =
+                verify(&target.patient, &target.admin, &world, stats.dead_letters).await?;
+            (Some(verified.report), verified.findings)
+        }
+        // What was measured is shown all the same.
+        None => (Some(unverified(options.drain_max)), Vec::new()),
     };
     watching.abort();
     let measured_for = trials.is_empty();
@@ -235,6 +243,18 @@ async fn drain(admin: Admin, most: Duration) -> Drain {
     Drain {
         lag_at_end,
         seconds: drained(&admin, most, &never).await,
+    }
+}
+
+/// Nothing can be looked for while the workers are still at it.
+fn unverified(patience: Duration) -> Verification {
+    let finding = format!(
+        "nothing could be verified: the workers have not caught up within {} s (`chatctl lag` shows which; --drain gives them more time)",
+        patience.as_secs()
+    );
+    Verification {
+        findings: vec![finding],
+        ..Verification::default()
     }
 }
 

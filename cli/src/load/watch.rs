@@ -9,7 +9,7 @@ use chat_client::client::{Client, Read};
 use chat_client::search::Query;
 use chat_tui::load as live;
 use chat_wire::search::Sort;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::load::act::Sample;
@@ -34,7 +34,9 @@ pub(crate) struct Lags {
 }
 
 impl Lags {
-    fn set(&self, groups: Vec<live::Lag>) {
+    /// Remembers it, and shows it: while the workers catch up, nobody else does.
+    fn set(&self, groups: Vec<live::Lag>, view: &watch::Sender<live::Live>) {
+        view.send_modify(|live| live.lag.clone_from(&groups));
         *self.groups.lock().unwrap_or_else(PoisonError::into_inner) = groups;
     }
 
@@ -53,27 +55,25 @@ impl Lags {
     }
 
     /// Asks until it is dropped; where nobody answers, everything is unknown.
-    pub(crate) async fn watch(self: Arc<Self>, admin: Admin) {
+    pub(crate) async fn watch(self: Arc<Self>, admin: Admin, view: watch::Sender<live::Live>) {
         loop {
             match admin.lag().await {
-                Ok(lag) => self.set(
-                    lag.groups
-                        .into_iter()
-                        .map(|group| live::Lag {
-                            group: group.group,
-                            records: group.figures.lag_records,
-                            status: group.status.as_str().to_owned(),
-                            drain_seconds: group.figures.drain_seconds,
-                        })
-                        .collect(),
-                ),
+                Ok(lag) => {
+                    let groups = lag.groups.into_iter().map(|group| live::Lag {
+                        group: group.group,
+                        records: group.figures.lag_records,
+                        status: group.status.as_str().to_owned(),
+                        drain_seconds: group.figures.drain_seconds,
+                    });
+                    self.set(groups.collect(), &view);
+                }
                 Err(_) => {
                     let mut groups = self.shown();
                     for group in &mut groups {
                         (group.records, group.drain_seconds) = (None, None);
                         "unknown".clone_into(&mut group.status);
                     }
-                    self.set(groups);
+                    self.set(groups, &view);
                 }
             }
             tokio::time::sleep(LAG_EVERY).await;

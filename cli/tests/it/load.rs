@@ -327,9 +327,36 @@ fn an_interrupt_ends_the_load_and_everything_else_still_happens() {
     assert_eq!(output.status.code(), Some(130));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["interrupted"], true);
+    // Ten minutes were planned, and rates are of the seconds that there were.
+    let totals = &report["totals"];
+    let seconds = totals["seconds"].as_f64().unwrap();
+    assert!(seconds > 0.0 && seconds < 120.0, "{seconds}");
+    let sent = totals["sent"].as_f64().unwrap() / seconds;
+    assert!((totals["sent_per_second"].as_f64().unwrap() - sent).abs() < 0.001);
     assert_eq!(report["verification"]["findings"], json!([]));
     assert_eq!(
         report["verification"]["acknowledged"],
         report["totals"]["ok"]
     );
+}
+
+#[test]
+fn workers_that_do_not_catch_up_leave_nothing_verified() {
+    let fake = server();
+    let lag = admin::lag(("behind", Some(7)), ("ok", Some(0)));
+    fake.state().lag_override = Some(lag);
+    let ran = load(
+        &fake,
+        &["--rate", "50", "--for", "300ms", "--drain", "300ms"],
+    );
+    assert_eq!(ran.code, Some(8), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("nothing could be verified"),
+        "{}",
+        ran.stderr
+    );
+    let report = report(&ran);
+    assert_eq!(report["drain"]["seconds"], Value::Null);
+    assert_eq!(report["drain"]["lag_at_end"]["messages-store"], 7);
+    assert_ne!(report["totals"]["ok"], 0);
 }

@@ -16,6 +16,8 @@ mod help;
 mod import;
 mod interrupt;
 mod load;
+#[cfg(unix)]
+mod load_screen;
 mod operations;
 #[cfg(unix)]
 #[path = "../../../tui/tests/it/pty.rs"]

@@ -10,13 +10,15 @@ use ratatui::backend::CrosstermBackend;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{Live, draw};
+use super::{Live, Phase, draw};
 use crate::run::{End as Cause, Signals};
 use crate::terminal::{Guard, Screen};
 use crate::theme::Theme;
 
 /// Shortest time between two frames that no key asked for: eight a second.
 const FRAME: Duration = Duration::from_millis(125);
+/// Longest time between two frames.
+const TICK: Duration = Duration::from_secs(1);
 /// How often the reader of keys looks whether anybody still wants them.
 const KEYS: Duration = Duration::from_millis(100);
 /// Most keys that wait.
@@ -52,8 +54,15 @@ pub async fn show(
     let mut terminal = Terminal::new(CrosstermBackend::new(Screen::default()))?;
     let mut keys = read_keys();
     let mut stopping = false;
+    let (mut phase, mut since) = (Phase::default(), Instant::now());
     loop {
-        let state = live.borrow_and_update().clone();
+        let mut state = live.borrow_and_update().clone();
+        if state.phase != phase {
+            (phase, since) = (state.phase, Instant::now());
+        }
+        if !matches!(phase, Phase::WarmUp | Phase::Running) {
+            state.elapsed = since.elapsed().as_secs_f64();
+        }
         terminal.draw(|frame| draw(&state, stopping, frame.area(), frame.buffer_mut(), theme))?;
         let cause = tokio::select! {
             biased;
@@ -69,6 +78,8 @@ pub async fn show(
                 }
                 None
             }
+            // The clock goes on where the runner has nothing new.
+            () = tokio::time::sleep(TICK) => None,
         };
         let Some(cause) = cause else { continue };
         // A runner that does not listen any more has ended by itself.

@@ -243,14 +243,14 @@ fn lag_line(lag: &Lag) -> Line {
     let (sign, tone) = signs::status(status.unwrap_or(Status::Unknown));
     let drain = match (lag.records, lag.drain_seconds) {
         (Some(0) | None, _) => String::new(),
-        (_, Some(left)) => format!(", drains in {}", seconds(left)),
-        (_, None) if status == Some(Status::Growing) => ", never drains".to_owned(),
-        (_, None) => ", drains in ?".to_owned(),
+        (_, Some(left)) => format!(", {} left", seconds(left)),
+        (_, None) if status == Some(Status::Growing) => ", never done".to_owned(),
+        (_, None) => ", ? left".to_owned(),
     };
     vec![
-        (format!("{sign} {:<16}", format::visible(&lag.group)), tone),
+        (format!("{sign} {:<19}", format::visible(&lag.group)), tone),
         (
-            format!("{:>10} ", format::known(lag.records)),
+            format!("{:>9} ", format::known(lag.records)),
             if lag.records.is_some() {
                 Tone::Plain
             } else {

@@ -165,9 +165,9 @@ fn unknown_is_not_zero_and_none_is_neither() {
     live.operations[0].p99 = None;
     let text = text(&live, false, (100, 30));
     assert!(text.contains("late, p99         ?"), "{text}");
-    assert!(text.contains("✓ a                        0 ok"), "{text}");
+    assert!(text.contains("✓ a                          0 ok"), "{text}");
     assert!(
-        text.contains("? b                        ? unknown "),
+        text.contains("? b                          ? unknown "),
         "{text}"
     );
     assert!(text.contains('—'), "{text}");
