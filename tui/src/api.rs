@@ -1,6 +1,6 @@
 //! Everything that is asked of the server, as values: `update` says what, [`perform`] does it.
 
-use chat_client::admin::{Admin, DriftQuery, LetterQuery};
+use chat_client::admin::{Admin, DriftQuery, LagQuery, LetterQuery};
 use chat_client::client::Client;
 use chat_client::error::Error;
 use chat_client::messages::Span;
@@ -95,8 +95,8 @@ impl Slot {
 pub enum Request {
     /// See [`Admin::stats`].
     Stats,
-    /// See [`Admin::lag`].
-    Lag,
+    /// See [`Admin::lag_of`].
+    Lag(LagQuery),
     /// See [`Admin::drift`].
     Drift(DriftQuery),
     /// See [`Admin::runs`].
@@ -210,7 +210,7 @@ async fn ask(api: &Api, request: Request) -> Result<Answer, Error> {
     let Api { admin, client } = api;
     Ok(match request {
         Request::Stats => Answer::Stats(Box::new(admin.stats().await?)),
-        Request::Lag => Answer::Lag(admin.lag().await?),
+        Request::Lag(query) => Answer::Lag(admin.lag_of(&query).await?),
         Request::Drift(query) => Answer::Drift(admin.drift(&query).await?),
         Request::Runs => Answer::Runs(Box::new(admin.runs().await?)),
         Request::Letters(query) => Answer::Letters(admin.letters(&query).await?),

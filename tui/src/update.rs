@@ -8,6 +8,7 @@ mod press;
 
 use crate::event::{Effect, Event, Now, Target};
 use crate::state::dashboard::{Flash, Overlay, Prompt, State};
+use crate::state::topics;
 use crate::theme::Tone;
 
 /// How long a remark stays.
@@ -43,6 +44,7 @@ pub fn update(state: &mut State, now: Now, event: Event) -> Vec<Effect> {
         state.flash = None;
     }
     state.search.settle(now.ms);
+    partitions(state);
     ask(state, &mut effects);
     effects
 }
@@ -63,6 +65,19 @@ fn ask(state: &mut State, effects: &mut Vec<Effect>) {
         poll.begin(now_ms, seq);
         state.seq = seq;
         effects.push(Effect::Fetch { slot, seq, request });
+    }
+}
+
+/// Asks for other partitions at once where other ones are looked at than were asked for.
+fn partitions(state: &mut State) {
+    if state.topics.group.is_none() {
+        state.topics.asked = None;
+        return;
+    }
+    let query = Some(topics::query(state));
+    if state.topics.asked != query {
+        state.topics.asked = query;
+        state.topics.lag.poll.restart(state.now.ms);
     }
 }
 

@@ -36,6 +36,36 @@ pub struct DriftQuery {
     pub limit: u32,
 }
 
+/// Which part of the lag is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LagQuery {
+    /// Only this group, for example `messages-store`.
+    pub group: Option<String>,
+    /// At most so many partitions of each group; without it, all.
+    pub partitions: Option<u32>,
+    /// Which of them come first.
+    pub sort: LagSort,
+}
+
+/// The order of partitions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LagSort {
+    /// By number.
+    #[default]
+    Partition,
+    /// Unknown first, then where most waits.
+    Lag,
+}
+
+impl LagSort {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partition => "partition",
+            Self::Lag => "lag",
+        }
+    }
+}
+
 /// Which dead letters are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LetterQuery {
@@ -73,12 +103,25 @@ impl Admin {
         self.http.read(&call).await
     }
 
-    /// `GET /admin/lag`.
+    /// `GET /admin/lag`: every group with all of its partitions.
     ///
     /// # Errors
     /// Those of every call; see [`Error`].
     pub async fn lag(&self) -> Result<Lag, Error> {
-        self.http.read(&Call::get("/admin/lag".to_owned())).await
+        self.lag_of(&LagQuery::default()).await
+    }
+
+    /// `GET /admin/lag`: what was asked for of it.
+    ///
+    /// # Errors
+    /// Those of every call; a problem with the code `invalid_value` where there is no such group.
+    pub async fn lag_of(&self, query: &LagQuery) -> Result<Lag, Error> {
+        let sorted = query.sort != LagSort::default();
+        let call = Call::get("/admin/lag".to_owned())
+            .query("group", query.group.clone())
+            .query("partitions", query.partitions.map(|most| most.to_string()))
+            .query("sort", sorted.then(|| query.sort.as_str().to_owned()));
+        self.http.read(&call).await
     }
 
     /// `GET /admin/stats`: one snapshot of everything that a dashboard shows.

@@ -197,7 +197,11 @@ impl Backend {
 
     /// Raises a counter that is there and stands below what is stored, at once: whatever it gives out
     /// meanwhile is taken already, and each of those messages would have to be given another number.
-    pub(crate) async fn raise(&self, counter: Counter, to: u32) -> Result<(), Error> {
+    /// It stands at `to` afterwards, or at what rows and log say where that is more.
+    ///
+    /// # Errors
+    /// Those of the counters, the store and the log.
+    pub async fn raise(&self, counter: Counter, to: u32) -> Result<(), Error> {
         let counters = &self.ports().counters;
         let (last, generation) = match counters.floor() {
             Floor::Store => {

@@ -1,21 +1,23 @@
 //! `chatctl lag`: how far the workers are behind.
 
+mod rows;
+
 use std::time::Duration;
 
-use chat_client::admin::Admin;
-use chat_wire::admin::lag::{GroupLag, Lag, PartitionLag, Status};
+use chat_client::admin::{Admin, LagQuery, LagSort};
+use chat_client::error::Error as ClientError;
+use chat_wire::admin::lag::{GroupLag, Lag, Status};
+use chat_wire::problem::Code;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use serde::Serialize;
 
+use self::rows::{ByGroup, ByPartition};
+use crate::commands::limit::Limit;
 use crate::commands::watch::{Next, WatchArgs, Watched};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::operations::figures;
-use crate::output::table::{Cell, Column, left, right};
 use crate::output::text::grouped;
-use crate::output::units::{NONE, count, span};
-use crate::output::{Document, Record};
+use crate::output::units::span;
 use crate::session::Session;
 use crate::settings::duration;
 
@@ -34,9 +36,11 @@ use crate::settings::duration;
 pub(crate) struct LagArgs {
     /// Only this group, for example messages-store
     group: Option<String>,
-    /// Show a row for each partition
-    #[arg(long)]
-    partitions: bool,
+    /// Show a row for each partition; with a number only so many of each group, those first where
+    /// most waits or nobody knows
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "all")]
+    partitions: Option<Limit>,
     #[command(flatten)]
     watch: WatchArgs,
     /// Wait, as long as --timeout says, until the worst status is this one, or until no more than N
@@ -173,8 +177,9 @@ impl LagArgs {
     pub(crate) async fn run(self, session: &mut Session) -> Result<Exit, Error> {
         let admin = session.admin()?;
         let limits = self.limits();
-        let look = async || look(&admin, self.group.as_deref()).await;
-        if self.partitions {
+        let query = self.query();
+        let look = async || look(&admin, &query).await;
+        if self.partitions.is_some() {
             self.show(session, &limits, async || look().await.map(ByPartition))
                 .await
         } else {
@@ -215,6 +220,20 @@ impl LagArgs {
         self.watch.run(session, Some(&name), look, judge).await
     }
 
+    /// Partitions are asked for only where they are shown: there may be thousands.
+    fn query(&self) -> LagQuery {
+        let most = self.partitions.map_or(0, Limit::left);
+        let all = most == u64::MAX;
+        LagQuery {
+            group: self.group.clone(),
+            partitions: (!all).then(|| u32::try_from(most).unwrap_or(u32::MAX)),
+            sort: match all || most == 0 {
+                true => LagSort::Partition,
+                false => LagSort::Lag,
+            },
+        }
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             fail_on: match self.fail_on.as_deref() {
@@ -228,170 +247,16 @@ impl LagArgs {
     }
 }
 
-async fn look(admin: &Admin, group: Option<&str>) -> Result<Lag, Error> {
-    let mut lag = admin.lag().await?;
-    let Some(name) = group else {
-        return Ok(lag);
+async fn look(admin: &Admin, query: &LagQuery) -> Result<Lag, Error> {
+    let lag = admin.lag_of(query).await;
+    let Some(name) = &query.group else {
+        return Ok(lag?);
     };
-    let names: Vec<_> = lag.groups.iter().map(|one| one.group.clone()).collect();
-    lag.groups.retain(|one| one.group == name);
-    let Some(found) = lag.groups.first() else {
-        let message = format!("there is no group {name:?}");
-        let error = Error::new(Exit::NotFound, message);
-        return Err(error.with_hint(format!("the groups are {}", names.join(", "))));
-    };
-    lag.status = found.status;
-    Ok(lag)
-}
-
-/// A row for each group.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct ByGroup(Lag);
-
-/// A row for each partition.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct ByPartition(Lag);
-
-impl AsRef<Lag> for ByGroup {
-    fn as_ref(&self) -> &Lag {
-        &self.0
-    }
-}
-
-impl AsRef<Lag> for ByPartition {
-    fn as_ref(&self) -> &Lag {
-        &self.0
-    }
-}
-
-const FIELDS: &[&str] = &["sampled_at", "interval_ms", "status", "groups"];
-
-/// Status and lag of everything; times, ages and rates change by themselves.
-fn face(lag: &Lag) -> String {
-    let mut text = String::new();
-    for group in &lag.groups {
-        let (status, figures) = (group.status.as_str(), &group.figures);
-        text.push_str(&format!("{} {status} {:?} ", group.group, group.members));
-        text.push_str(&format!("{} {:?}\n", group.reason, figures.lag_records));
-        for one in &group.partitions {
-            let (status, lag) = (one.status.as_str(), one.figures.lag_records);
-            text.push_str(&format!("{} {status} {lag:?}\n", one.partition));
+    match lag {
+        Err(ClientError::Problem { problem, .. }) if problem.code == Code::InvalidValue => {
+            let error = Error::new(Exit::NotFound, format!("there is no group {name:?}"));
+            Err(error.with_hint(problem.detail))
         }
-    }
-    text
-}
-
-impl Document for ByGroup {
-    const FIELDS: &'static [&'static str] = FIELDS;
-    type Row = GroupLag;
-
-    fn head(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn rows(&self) -> Vec<GroupLag> {
-        self.0.groups.clone()
-    }
-
-    fn ids(&self) -> Vec<String> {
-        vec![self.0.status.as_str().to_owned()]
-    }
-}
-
-impl Watched for ByGroup {
-    fn face(&self) -> String {
-        face(&self.0)
-    }
-}
-
-/// One partition as a group sees it.
-#[derive(Debug, Serialize)]
-struct PartitionRow {
-    group: String,
-    topic: String,
-    #[serde(flatten)]
-    lag: PartitionLag,
-}
-
-impl Record for PartitionRow {
-    const FIELDS: &'static [&'static str] = &[
-        "group",
-        "topic",
-        "partition",
-        "status",
-        "start_offset",
-        "end_offset",
-        "committed_offset",
-        "lag_records",
-        "oldest_age_ms",
-        "in_per_second",
-        "out_per_second",
-        "drain_seconds",
-    ];
-    const COLUMNS: &'static [Column] = &[
-        left("GROUP"),
-        right("PARTITION"),
-        left("STATUS"),
-        right("COMMITTED"),
-        right("END"),
-        right("LAG"),
-        right("AGE"),
-        right("IN/S"),
-        right("OUT/S"),
-        right("DRAINS IN"),
-    ];
-
-    fn cells(&self) -> Vec<Cell> {
-        let lag = &self.lag;
-        // Nothing is committed before the first record was read; that is no unknown.
-        let committed = lag
-            .committed_offset
-            .map_or_else(|| NONE.to_owned(), grouped);
-        let mut cells = vec![
-            Cell::text(&self.group),
-            Cell::show(lag.partition),
-            Cell::show(lag.status.as_str()),
-            Cell::show(committed),
-            Cell::show(count(lag.end_offset)),
-        ];
-        cells.extend(figures(&lag.figures));
-        cells
-    }
-
-    fn id(&self) -> String {
-        format!("{}/{}", self.group, self.lag.partition)
-    }
-}
-
-impl Document for ByPartition {
-    const FIELDS: &'static [&'static str] = FIELDS;
-    type Row = PartitionRow;
-
-    fn head(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn rows(&self) -> Vec<PartitionRow> {
-        let mut rows = Vec::new();
-        for group in &self.0.groups {
-            rows.extend(group.partitions.iter().map(|lag| PartitionRow {
-                group: group.group.clone(),
-                topic: group.topic.clone(),
-                lag: lag.clone(),
-            }));
-        }
-        rows
-    }
-
-    fn ids(&self) -> Vec<String> {
-        vec![self.0.status.as_str().to_owned()]
-    }
-}
-
-impl Watched for ByPartition {
-    fn face(&self) -> String {
-        face(&self.0)
+        lag => Ok(lag?),
     }
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::fake::admin::{TOKEN, drift, lag, stats};
-use crate::fake::{Deed, Fake};
+use crate::fake::{Deed, Fake, problem};
 
 fn with_lag(store: (&str, Option<u64>), index: (&str, Option<u64>)) -> Fake {
     let fake = Fake::start();
@@ -42,13 +42,41 @@ fn lag_in_every_format() {
     let yaml = fake.run(&["lag", "-o", "yaml"]).ok().stdout;
     assert!(yaml.contains("\nstatus: behind\n"), "{yaml}");
     assert_eq!(fake.run(&["lag", "-q"]).ok().stdout, "behind\n");
+}
+
+#[test]
+fn only_what_is_shown_of_the_lag_is_asked_for() {
+    let fake = with_lag(("ok", Some(0)), ("ok", Some(0)));
+    for args in [
+        &["lag"][..],
+        &["lag", "messages-index"],
+        &["lag", "--partitions"],
+        &["lag", "--partitions=20", "messages-store"],
+    ] {
+        fake.run(args).ok();
+    }
+    let paths: Vec<String> = fake
+        .state()
+        .seen
+        .iter()
+        .map(|one| one.path.clone())
+        .collect();
     assert_eq!(
-        fake.run(&["lag", "messages-index", "-q"]).ok().stdout,
-        "ok\n"
+        paths,
+        [
+            "/admin/lag?partitions=0",
+            "/admin/lag?group=messages-index&partitions=0",
+            "/admin/lag",
+            "/admin/lag?group=messages-store&partitions=20&sort=lag",
+        ]
     );
+    let fake = Fake::start();
+    let detail = "group: must be messages-store or messages-index";
+    let refusal = problem(422, "invalid_value", detail);
+    fake.state().admin.then("GET /admin/lag", 422, refusal);
     let unknown = fake.run(&["lag", "messages-stor"]);
     assert_eq!(unknown.code, Some(3));
-    assert!(unknown.stderr.contains("messages-store, messages-index"));
+    assert!(unknown.stderr.contains(detail), "{}", unknown.stderr);
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl State {
             Page::Overview => {}
             Page::Topics => {
                 if self.topics.wants_partitions(self) {
-                    wanted.push((Slot::Lag, Request::Lag));
+                    wanted.push((Slot::Lag, Request::Lag(super::topics::query(self))));
                 }
             }
             Page::Counters => match &self.counters.reader {

@@ -1,5 +1,6 @@
 //! Lag: every group, and the partitions of one.
 
+use chat_client::admin::{LagQuery, LagSort};
 use chat_wire::admin::lag::{Figures, GroupLag, Lag, PartitionLag, Status};
 
 use super::grid::{Cell, Column, Grid, List, Row};
@@ -21,7 +22,12 @@ pub struct Topics {
     pub groups: List,
     /// The partitions of one.
     pub partitions: List,
+    /// What was asked for last: whoever scrolls or sorts wants something else at once.
+    pub asked: Option<LagQuery>,
 }
+
+/// Partitions that are asked for at a time; more as the chosen row comes near their end.
+const PARTITIONS_STEP: usize = 100;
 
 /// Headings of the groups.
 pub const GROUP_COLUMNS: &[Column] = &[
@@ -61,6 +67,51 @@ impl Topics {
     }
 }
 
+/// What is asked of the server: the groups alone, or as many partitions of one as are looked at, in
+/// the order in which they are shown. A filter, and an order that the server does not know, are ours:
+/// all partitions are asked for then.
+#[must_use]
+pub fn query(state: &State) -> LagQuery {
+    let topics = &state.topics;
+    let Some(group) = &topics.group else {
+        return LagQuery {
+            partitions: Some(0),
+            ..LagQuery::default()
+        };
+    };
+    let list = &topics.partitions;
+    let sort = match list.sort {
+        None => Some(LagSort::Lag),
+        Some((column, false)) if PARTITION_COLUMNS[column].name == "partition" => {
+            Some(LagSort::Partition)
+        }
+        Some(_) => None,
+    };
+    LagQuery {
+        group: Some(group.clone()),
+        partitions: sort
+            .filter(|_| list.filter.is_empty())
+            .map(|_| shown(state)),
+        sort: sort.unwrap_or_default(),
+    }
+}
+
+/// So many partitions that there is a screen of them below the chosen one; never fewer than before,
+/// because the chosen one moves with each answer.
+fn shown(state: &State) -> u32 {
+    let chosen = grid(state).selected(&state.topics.partitions);
+    let screen = usize::from(state.size.1);
+    let reach = (chosen.unwrap_or_default() + screen).next_multiple_of(PARTITIONS_STEP);
+    let before = state
+        .topics
+        .asked
+        .as_ref()
+        .and_then(|query| query.partitions);
+    u32::try_from(reach)
+        .unwrap_or(u32::MAX)
+        .max(before.unwrap_or_default())
+}
+
 /// The lag that is shown, and where it comes from.
 #[must_use]
 pub fn source(state: &State) -> (Option<&Lag>, &Poll) {
@@ -82,11 +133,14 @@ pub fn grid(state: &State) -> Grid {
         Some(name) => {
             let group = lag.and_then(|lag| lag.groups.iter().find(|group| group.group == *name));
             let rows = group.map(|group| group.partitions.iter().map(partition_row).collect());
-            Grid::new(
-                PARTITION_COLUMNS,
-                rows.unwrap_or_default(),
-                &state.topics.partitions,
-            )
+            let list = &state.topics.partitions;
+            let grid = Grid::new(PARTITION_COLUMNS, rows.unwrap_or_default(), list);
+            // Most of them may still be with the server.
+            let total = group.map_or(0, |group| group.partitions_total as usize);
+            Grid {
+                total: grid.total.max(total),
+                ..grid
+            }
         }
     }
 }

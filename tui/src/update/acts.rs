@@ -64,6 +64,10 @@ pub(super) fn done(state: &mut State, result: Result<Outcome, Failure>) {
         Ok(Outcome::Cancelling) => say(state, Tone::Good, "the run ends after its step"),
         Ok(Outcome::Replayed(decision)) => decided(state, "replayed", &decision),
         Ok(Outcome::Discarded(decision)) => decided(state, "discarded", &decision),
+        // Somebody was faster: the text names who holds it, and the page shows that run next.
+        Err(failure) if failure.kind == Kind::Busy => {
+            say(state, Tone::Warn, format!("refused: {}", failure.text));
+        }
         Err(failure) => {
             // Whether it was done is unknown when the answer did not come.
             let doubt = match failure.kind {
@@ -123,17 +127,24 @@ fn plan(state: &mut State, effects: &mut Vec<Effect>) {
         );
         return;
     }
-    if let Some(run) = state.reconcile.current() {
-        let text = format!("a run is at work, of {}; C cancels it", run.owner);
-        say(state, Tone::Warn, text);
+    if is_held(state) {
         return;
     }
     begin(state, Act::Reconcile(state.reconcile.order(false)), effects);
 }
 
+/// Whether a run is at work; says who holds it then.
+fn is_held(state: &mut State) -> bool {
+    let Some(run) = state.reconcile.current() else {
+        return false;
+    };
+    let text = format!("a run is at work in {}; C cancels it", run.owner);
+    say(state, Tone::Warn, text);
+    true
+}
+
 fn execute(state: &mut State) {
-    if state.reconcile.current().is_some() {
-        say(state, Tone::Warn, "a run is at work; C cancels it");
+    if is_held(state) {
         return;
     }
     let scope = state.reconcile.scope.text();

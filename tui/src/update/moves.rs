@@ -97,7 +97,7 @@ pub(super) fn open(state: &mut State) {
             if let Some(group) = chosen {
                 state.topics.group = Some(group);
                 state.topics.partitions.rewind();
-                state.topics.lag.poll.restart(now_ms);
+                state.topics.lag.forget(now_ms);
             }
         }
         Page::Counters if state.counters.reader.is_none() => open_counter(state),

@@ -1,11 +1,13 @@
 //! Keys that act on the server: what is asked first, and what is sent then.
 
-use chat_tui::api::Act;
+use chat_tui::api::{Act, Answer};
+use chat_tui::event::Event;
+use chat_tui::failure::{Failure, Kind};
 use chat_tui::state::dashboard::Setup;
 use chat_tui::state::page::Page;
 use chat_wire::admin::dlq;
-use chat_wire::admin::reconcile::Order;
-use crossterm::event::KeyCode;
+use chat_wire::admin::reconcile::{Order, Phase, Runs};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::robot::{self, Robot};
 use crate::sample::data;
@@ -62,23 +64,43 @@ fn a_run_at_work_is_cancelled_after_the_question() {
     robot.keys("C");
     robot.sees("no run is at work");
     robot.server = |_| {
-        let run = data::run(
-            robot::noon(),
-            Order::default(),
-            chat_wire::admin::reconcile::Phase::Acting,
-        );
-        Ok(chat_tui::api::Answer::Runs(Box::new(
-            chat_wire::admin::reconcile::Runs {
-                current: Some(run),
-                last: None,
-            },
-        )))
+        let run = data::run(robot::noon(), Order::default(), Phase::Acting);
+        Ok(Answer::Runs(Box::new(Runs {
+            current: Some(run),
+            last: None,
+        })))
     };
     robot.keys("rC");
     robot.sees("[▸ Let it run ]");
     robot.key(KeyCode::Right);
     robot.enter();
     assert_eq!(robot.acts, [Act::CancelReconcile]);
+}
+
+#[test]
+fn who_holds_a_run_is_named() {
+    let mut robot = Robot::on(Page::Reconcile);
+    let press = KeyEvent::new(KeyCode::Char('P'), KeyModifiers::NONE);
+    robot.unanswered(Event::Key(press));
+    robot.event(Event::Acted(Err(Failure {
+        kind: Kind::Busy,
+        text: "a reconciliation is at work in host-b, process 12, api".into(),
+        hint: None,
+    })));
+    robot.sees("refused: a reconciliation is at work in host-b, process 12, api");
+    robot.server = |_| {
+        let run = data::run(robot::noon(), Order::default(), Phase::Comparing);
+        Ok(Answer::Runs(Box::new(Runs {
+            current: Some(run),
+            last: None,
+        })))
+    };
+    robot.keys("r");
+    for key in ["P", "X"] {
+        robot.keys(key);
+        robot.sees("a run is at work in host-a, process 4711, all; C cancels it");
+    }
+    assert_eq!(robot.acts, [], "nothing more is asked for");
 }
 
 #[test]

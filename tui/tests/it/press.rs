@@ -1,11 +1,13 @@
 //! Keys, as a user presses them, and what comes of them.
 
+use chat_client::admin::{LagQuery, LagSort};
 use chat_client::messages::Span;
-use chat_tui::api::Request;
+use chat_tui::api::{Answer, Request};
 use chat_tui::event::{Effect, Event, Target};
 use chat_tui::state::dashboard::Setup;
 use chat_tui::state::page::Page;
 use chat_tui::theme::Theme;
+use chat_wire::admin::lag::PartitionLag;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::robot::{self, Robot};
@@ -136,6 +138,60 @@ fn rows_are_sorted_by_any_column_and_the_choice_stays() {
     robot.sees("messages-audit reads");
     robot.keys("I");
     robot.sees("LAG▲");
+}
+
+#[test]
+fn only_the_partitions_that_are_looked_at_are_asked_for() {
+    let lags = |robot: &Robot| -> Vec<LagQuery> {
+        let lags = robot.asked.iter().filter_map(|request| match request {
+            Request::Lag(query) => Some(query.clone()),
+            _ => None,
+        });
+        lags.collect()
+    };
+    let mut robot = Robot::on(Page::Topics);
+    robot.server = |request| {
+        let mut answer = robot::sample(request)?;
+        if let (Request::Lag(query), Answer::Lag(lag)) = (request, &mut answer) {
+            let group = &mut lag.groups[0];
+            let one = group.partitions[0].clone();
+            let numbered = |partition| PartitionLag {
+                partition,
+                ..one.clone()
+            };
+            let most = query.partitions.unwrap_or(1_000).min(1_000);
+            group.partitions = (0..most).map(numbered).collect();
+            group.partitions_total = 1_000;
+        }
+        Ok(answer)
+    };
+    assert_eq!(lags(&robot), [], "groups come with the snapshot");
+    robot.enter();
+    let first = lags(&robot);
+    let worst = LagQuery {
+        group: Some("messages-index".to_owned()),
+        partitions: Some(100),
+        sort: LagSort::Lag,
+    };
+    assert_eq!(first, std::slice::from_ref(&worst));
+    robot.sees("100 of 1,000 rows");
+    // The end of what is here brings more, at once.
+    robot.keys("G");
+    let next = LagQuery {
+        partitions: Some(200),
+        ..worst
+    };
+    assert_eq!(lags(&robot).last(), Some(&next));
+    robot.sees("200 of 1,000 rows");
+    // By number is an order of the server too; what only we can do needs all of them.
+    robot.keys("sI");
+    assert_eq!(lags(&robot).last().unwrap().sort, LagSort::Partition);
+    robot.keys("s");
+    assert_eq!(lags(&robot).last().unwrap().partitions, None);
+    robot.keys("sssssssss");
+    assert_eq!(lags(&robot).last(), Some(&next));
+    robot.keys("/ok");
+    assert_eq!(lags(&robot).last().unwrap().partitions, None);
 }
 
 #[test]

@@ -174,7 +174,7 @@ pub(crate) fn sample(request: &Request) -> Result<Answer, Failure> {
     let at = noon();
     Ok(match request {
         Request::Stats => Answer::Stats(Box::new(data::stats(at))),
-        Request::Lag => Answer::Lag(data::lag(at, true)),
+        Request::Lag(query) => Answer::Lag(data::lag_of(at, query)),
         Request::Drift(query) => Answer::Drift(data::drift(at, query.token)),
         Request::Runs => Answer::Runs(Box::new(data::planned(at))),
         Request::Letters(_) => Answer::Letters(data::letters(at)),

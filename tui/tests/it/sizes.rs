@@ -121,10 +121,11 @@ fn the_chosen_row_is_in_sight_at_every_size() {
     let mut robot = Robot::on(Page::Topics);
     robot.state.theme = Theme::Mono;
     robot.enter();
+    robot.keys("sI");
     for row in 0..12 {
         for height in 10..40 {
             let text = chat_tui::snapshot::text(&robot.state, (80, height));
-            let start = format!("│ {row:>9}  ");
+            let start = format!("│ {row:>10}  ");
             let found = text.lines().any(|line| line.starts_with(&start));
             assert!(found, "partition {row} at height {height}\n{text}");
         }

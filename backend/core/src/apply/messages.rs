@@ -330,13 +330,19 @@ impl Work {
                 uid: row.uid,
             })
             .collect();
+        let mut taken = self.taken(tx, &homeless, numbers).await?;
         let mut waiting = Vec::new();
         for (who, mut row) in homeless {
             if moved.contains(&who) {
                 self.report.repeated += 1;
                 continue;
             }
-            let Some(number) = numbers.get(&who).copied().and_then(MessageNumber::new) else {
+            let number = numbers.get(&who).copied().and_then(MessageNumber::new);
+            let free = |number: &MessageNumber| {
+                let (chat, number) = (who.chat, *number);
+                taken.insert(MessageKey { chat, number })
+            };
+            let Some(number) = number.filter(free) else {
                 // A redelivery may be in the same batch, and a second number would stay empty.
                 if !waiting.contains(&who) {
                     waiting.push(who);
@@ -360,6 +366,32 @@ impl Work {
             self.insert(row);
         }
         Ok((!waiting.is_empty()).then_some(waiting))
+    }
+
+    /// Which rows there are among those that numbers were taken for: a counter that went back gives
+    /// out what has been given out before.
+    async fn taken(
+        &self,
+        tx: &mut dyn Transaction,
+        homeless: &[(Homeless, MessageRow)],
+        numbers: &Numbers,
+    ) -> Result<HashSet<MessageKey>, Error> {
+        let mut wanted: Vec<MessageKey> = homeless
+            .iter()
+            .filter_map(|(who, _)| {
+                let number = MessageNumber::new(*numbers.get(who)?)?;
+                let chat = who.chat;
+                Some(MessageKey { chat, number })
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(HashSet::new());
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let stored = tx.messages(&wanted).await?;
+        let stored = stored.into_iter().map(|row| row.key);
+        Ok(self.rows.keys().copied().chain(stored).collect())
     }
 
     fn insert(&mut self, row: MessageRow) {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chat_wire::admin::drift::Summary;
 use chat_wire::admin::reconcile::{Order, Phase, Run};
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
@@ -35,8 +36,56 @@ pub(super) struct Spot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) run: Run,
+    /// Up to where everything is done, and what had been counted there.
     #[serde(default)]
-    pub(super) spot: Option<Spot>,
+    pub(super) mark: Option<Mark>,
+}
+
+/// A place from which a walk can be gone on with: nothing before it waits for anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    pub(super) spot: Spot,
+    summary: Summary,
+    planned: u64,
+    done: u64,
+    waits: u64,
+    failed: u64,
+    steps: usize,
+}
+
+impl Entry {
+    /// Where a walk goes on.
+    pub(super) fn spot(&self) -> Option<Spot> {
+        self.mark.map(|mark| mark.spot)
+    }
+
+    /// Notes that everything before this spot is done; without one, that a walk begins anew.
+    pub(super) fn reach(&mut self, spot: Option<Spot>) {
+        let run = &self.run;
+        self.mark = spot.map(|spot| Mark {
+            spot,
+            summary: run.summary,
+            planned: run.planned,
+            done: run.done,
+            waits: run.waits,
+            failed: run.failed,
+            steps: run.steps.len(),
+        });
+    }
+
+    /// Forgets what was counted behind the mark: it is met again.
+    fn rewind(&mut self) {
+        let Some(mark) = self.mark else {
+            return;
+        };
+        let run = &mut self.run;
+        run.summary = mark.summary;
+        run.planned = mark.planned;
+        run.done = mark.done;
+        run.waits = mark.waits;
+        run.failed = mark.failed;
+        run.steps.truncate(mark.steps);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,15 +184,16 @@ impl Book {
                 failed: 0,
                 steps: Vec::new(),
             },
-            spot: None,
+            mark: None,
         };
         // A walk goes on where the same order left it, with what it had found.
         let mut entry = self
             .unfinished
-            .take_if(|left| left.run.order == order && left.spot.is_some())
+            .take_if(|left| left.run.order == order && left.mark.is_some())
             .unwrap_or_else(fresh);
+        entry.rewind();
         entry.run.detail = entry
-            .spot
+            .mark
             .map(|_| format!("goes on where run {} ended", entry.run.id));
         entry.run.id = Uuid::now_v7().to_string();
         owner.clone_into(&mut entry.run.owner);
@@ -300,18 +350,23 @@ mod tests {
             token: AppToken::from_bytes([1; 16]),
             after: 7,
         };
-        first.spot = Some(spot);
         first.run.summary.compared = 99;
+        first.run.planned = 3;
+        first.reach(Some(spot));
+        // What came behind the spot is met again, and must not be counted twice.
+        first.run.summary.compared = 120;
+        first.run.planned = 9;
         book.current.as_mut().unwrap().entry = first;
         let second = book.begin(Wanted::Order(FULL), "two", at(100)).unwrap();
-        assert_eq!((second.spot, second.run.summary.compared), (Some(spot), 99));
+        let counted = (second.run.summary.compared, second.run.planned);
+        assert_eq!((second.spot(), counted), (Some(spot), (99, 3)));
         // Another order begins at its own beginning.
         let plan = Order {
             execute: false,
             ..FULL
         };
         let third = book.begin(Wanted::Order(plan), "three", at(200)).unwrap();
-        assert_eq!((third.spot, third.run.summary.compared), (None, 0));
+        assert_eq!((third.spot(), third.run.summary.compared), (None, 0));
     }
 
     #[test]

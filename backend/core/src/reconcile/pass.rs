@@ -88,7 +88,7 @@ impl<'a> Pass<'a> {
                 None
             }
             (None, _) if self.order.full => {
-                let from = self.progress.change(|entry| entry.spot);
+                let from = self.progress.change(|entry| entry.spot());
                 self.sweep(from, u32::MAX, u64::MAX, true).await?;
                 self.backend.book().await?.patrol
             }
@@ -104,7 +104,7 @@ impl<'a> Pass<'a> {
             true => Depth::Each,
             false => Depth::Counts,
         };
-        let from = self.progress.change(|entry| entry.spot);
+        let from = self.progress.change(|entry| entry.spot());
         let mut after = from.map_or(0, |spot| spot.after);
         loop {
             let mut chats = Vec::new();
@@ -114,11 +114,19 @@ impl<'a> Pass<'a> {
                 .await?;
             let keys: Vec<ChatKey> = chats.into_iter().map(|(key, _)| key).collect();
             self.chats(&keys, depth).await?;
-            self.progress.change(|entry| entry.spot = next);
+            self.reach(next);
             match next {
                 Some(spot) => after = spot.after,
                 None => return Ok(()),
             }
+        }
+    }
+
+    /// Notes how far the walk is, unless something before this waits for the end of the run: whoever
+    /// goes on has to meet it again.
+    fn reach(&self, spot: Option<Spot>) {
+        if self.later.is_empty() && self.again.is_empty() {
+            self.progress.change(|entry| entry.reach(spot));
         }
     }
 
@@ -139,7 +147,7 @@ impl<'a> Pass<'a> {
             self.chats(&keys, Depth::Each).await?;
             spot = stretch.next;
             if resumable {
-                self.progress.change(|entry| entry.spot = spot);
+                self.reach(spot);
             }
             chats_left = chats_left.saturating_sub(u32::try_from(keys.len()).unwrap_or(u32::MAX));
             messages_left = messages_left.saturating_sub(messages);

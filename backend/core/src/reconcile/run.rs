@@ -150,7 +150,7 @@ impl Backend {
         let _working = self.reconciler().working.lock().await;
         let order = work.entry.run.order;
         let began = Timestamp::now();
-        let goes_on = work.entry.spot.is_some();
+        let goes_on = work.entry.mark.is_some();
         let progress = Arc::new(Progress {
             entry: Mutex::new(work.entry),
             heard: AtomicU8::new(GO_ON),

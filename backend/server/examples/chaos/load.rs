@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use chat_client::client::{Client, Create};
@@ -98,6 +98,8 @@ pub(crate) struct Load {
     begun: AtomicUsize,
     limit: AtomicUsize,
     pause: Duration,
+    /// Creates a second, and when the first of them began.
+    pace: Option<(f64, OnceLock<Instant>)>,
     outcomes: Mutex<Outcomes>,
 }
 
@@ -134,6 +136,7 @@ impl Load {
             begun: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
             pause: Duration::ZERO,
+            pace: None,
             outcomes: Mutex::default(),
         }))
     }
@@ -141,6 +144,13 @@ impl Load {
     /// With a pause of each connection between two creates.
     pub(crate) fn slowly(mut self: Arc<Self>, pause: Duration) -> Result<Arc<Self>, Failure> {
         Arc::get_mut(&mut self).ok_or("the load is at work")?.pause = pause;
+        Ok(self)
+    }
+
+    /// At this many creates a second, as far as the connections suffice.
+    pub(crate) fn paced(mut self: Arc<Self>, per_second: u32) -> Result<Arc<Self>, Failure> {
+        let pace = Some((f64::from(per_second), OnceLock::new()));
+        Arc::get_mut(&mut self).ok_or("the load is at work")?.pace = pace;
         Ok(self)
     }
 
@@ -186,6 +196,7 @@ impl Load {
             let Ok(nth) = nth else {
                 return Ok(());
             };
+            self.turn(nth).await;
             let chat = self.chats[rng.random_range(0..self.chats.len())];
             let body = format!("{COMMON}{nth} {}", fuzz(&mut rng));
             let key = IdempotencyKey::random();
@@ -212,6 +223,16 @@ impl Load {
             if !self.pause.is_zero() {
                 tokio::time::sleep(self.pause).await;
             }
+        }
+    }
+
+    /// Waits until this create is due; one that is late does not wait.
+    #[expect(clippy::cast_precision_loss, reason = "a case has far fewer creates")]
+    async fn turn(&self, nth: usize) {
+        if let Some((per_second, began)) = &self.pace {
+            let began = *began.get_or_init(Instant::now);
+            let due = began + Duration::from_secs_f64(nth as f64 / per_second);
+            tokio::time::sleep_until(due.into()).await;
         }
     }
 

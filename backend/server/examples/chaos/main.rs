@@ -3,7 +3,9 @@
 //! Every case prints its seed and its figures, and ends with a verdict; a broken promise is exit 1.
 
 mod case;
+mod chatctl;
 mod check;
+mod damage;
 mod exact;
 mod ledger;
 mod letters;
@@ -13,6 +15,7 @@ mod process;
 mod proxy;
 mod raw;
 mod system;
+mod terminal;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -76,12 +79,20 @@ enum Case {
     Order(case::order::Plan),
     /// Records that can never apply among good ones (engines)
     Poison(case::poison::Plan),
+    /// Messages that the store refuses for a while: listed, shown, replayed twice, stored once
+    Letters(case::letters::Plan),
     /// A log that is re-created under running processes (engines)
     Relog(case::relog::Plan),
     /// Starts that cannot succeed, or not yet, and what they say (engines)
     Start(case::start::Plan),
     /// What lag and metrics say of workers that are idle, loaded, frozen, killed or missing, and when (engines)
     Lag(case::lag::Plan),
+    /// Damage by hand to counters, counts and index, found and mended; one run at a time, killed and gone on with
+    Drift(case::drift::Plan),
+    /// The dashboard in a terminal, with a worker, the server and the engines frozen, and given back whatever ends it
+    Dashboard(case::dashboard::Plan),
+    /// What a look at the lag of very many partitions costs, and how large its answers are (engines)
+    Partitions(case::partitions::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
     Real(case::real::Plan),
 }
@@ -129,6 +140,7 @@ async fn run(cli: Cli, seed: u64, verdict: &mut check::Verdict) -> Result<(), Fa
         chatd: cli.common.chatd,
         work,
         mode,
+        flags: Vec::new(),
     };
     let shape = cli.common.shape;
     let done = dispatch(cli.case, on, shape, seed, verdict).await;
@@ -156,9 +168,13 @@ async fn dispatch(
         Case::Rebalance(plan) => case::rebalance::run(&plan, on, shape, seed, verdict).await,
         Case::Order(plan) => case::order::run(&plan, on, shape, seed, verdict).await,
         Case::Poison(plan) => case::poison::run(&plan, on, shape, seed, verdict).await,
+        Case::Letters(plan) => case::letters::run(&plan, on, shape, seed, verdict).await,
         Case::Relog(plan) => case::relog::run(&plan, on, shape, seed, verdict).await,
         Case::Start(plan) => case::start::run(&plan, on, verdict).await,
         Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,
+        Case::Drift(plan) => case::drift::run(&plan, on, shape, seed, verdict).await,
+        Case::Dashboard(plan) => case::dashboard::run(&plan, on, seed, verdict).await,
+        Case::Partitions(plan) => case::partitions::run(&plan, on, verdict).await,
         Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }

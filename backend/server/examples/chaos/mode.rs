@@ -52,14 +52,19 @@ pub(crate) enum Mode {
 }
 
 /// A database, topics, keys and an index that nothing else uses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Engines {
     script: PathBuf,
     name: String,
     urls: [String; SETTINGS.len()],
-    /// Partitions of every topic of events.
+    /// Partitions of the topics of applications and chats.
     pub(crate) partitions: u32,
+    /// Partitions of the topic of messages.
+    messages_partitions: u32,
 }
+
+/// Enough that several workers have something to read.
+const PARTITIONS: u32 = 4;
 
 impl Mode {
     /// The program, told where to work.
@@ -107,7 +112,8 @@ impl Engines {
                 elasticsearch?,
             ],
             name,
-            partitions: 4,
+            partitions: PARTITIONS,
+            messages_partitions: PARTITIONS,
         })
     }
 
@@ -118,24 +124,31 @@ impl Engines {
 
     /// The same, with Kafka reached elsewhere.
     pub(crate) fn through(&self, kafka: &str) -> Self {
-        let [database, redis, _, elasticsearch] = self.urls.clone();
+        let mut other = self.clone();
+        kafka.clone_into(&mut other.urls[2]);
+        other
+    }
+
+    /// The same, with so many partitions for messages.
+    pub(crate) fn with_partitions(&self, messages_partitions: u32) -> Self {
         Self {
-            script: self.script.clone(),
-            urls: [database, redis, kafka.to_owned(), elasticsearch],
-            name: self.name.clone(),
-            partitions: self.partitions,
+            messages_partitions,
+            ..self.clone()
         }
     }
 
     fn flags(&self) -> Vec<String> {
         let Self {
-            name, partitions, ..
+            name,
+            partitions,
+            messages_partitions,
+            ..
         } = self;
         vec![
             format!("--topic-prefix={name}."),
             format!("--redis-prefix={name}:"),
             format!("--index-prefix={name}-"),
-            format!("--messages-partitions={partitions}"),
+            format!("--messages-partitions={messages_partitions}"),
             format!("--topic-partitions={partitions}"),
             "--index-replicas=0".to_owned(),
             "--database-connections=8".to_owned(),

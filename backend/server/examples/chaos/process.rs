@@ -27,6 +27,15 @@ pub(crate) struct Plan {
     pub(crate) work: PathBuf,
     /// On what.
     pub(crate) mode: Mode,
+    /// What every process is told besides.
+    pub(crate) flags: Vec<&'static str>,
+}
+
+impl Plan {
+    /// Where the embedded default keeps its data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.work.join("data")
+    }
 }
 
 /// What a process does.
@@ -130,8 +139,12 @@ impl Process {
 
     /// Sends it a signal.
     pub(crate) async fn signal(&self, signal: &str) -> Result<(), Failure> {
-        let pid = self.child.id().ok_or("the process has ended")?;
-        mode::send(signal, pid).await
+        mode::send(signal, self.id()?).await
+    }
+
+    /// Its number in the system.
+    pub(crate) fn id(&self) -> Result<u32, Failure> {
+        Ok(self.child.id().ok_or("the process has ended")?)
     }
 
     /// Waits until it says that it is ready; returns how long that took.
@@ -238,12 +251,13 @@ fn spawn(
     plan.mode
         .chatd(&plan.chatd)
         .args(role.command())
+        .args(&plan.flags)
         .arg("--listen")
         .arg(listen.to_string())
         .arg("--admin-listen")
         .arg(admin_listen.to_string())
         .arg("--data-dir")
-        .arg(plan.work.join("data"))
+        .arg(plan.data())
         .stdin(Stdio::null())
         .stderr(log)
         .kill_on_drop(true)

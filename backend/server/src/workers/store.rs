@@ -51,6 +51,12 @@ impl StoreJob {
                 }
                 Outcome::NeedsNumbers(homeless) => {
                     for homeless in homeless {
+                        if numbers.contains_key(&homeless) {
+                            // The counter gives out what is taken: it stands below the rows.
+                            let counter = Counter::Messages(homeless.chat);
+                            let raised = self.backend.raise(counter, 0).await;
+                            raised.map_err(Failure::Rules)?;
+                        }
                         numbers.insert(homeless, self.number_for(homeless).await?);
                     }
                 }

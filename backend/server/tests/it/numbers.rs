@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use chat_client::admin::LetterQuery;
 use chat_client::client::Create;
 use chat_client::messages::Span;
 use tokio::task::JoinSet;
 
+use crate::drift::{QUIET, key, smuggle};
 use crate::harness::{Chat, Server, message};
 
 const CONNECTIONS: u32 = 64;
@@ -77,4 +79,26 @@ async fn stored(server: &Server, chat: Chat) -> Vec<(u32, String)> {
             None => return all,
         }
     }
+}
+
+/// A counter that stands below the rows gives out numbers that are taken, and so are the next ones that
+/// the worker takes instead: it is raised, and nothing becomes a dead letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_finds_a_number_although_the_counter_went_back() {
+    let server = Server::with(&QUIET).await;
+    let chat = server.chat().await;
+    server.say_all(chat, &["one", "two", "three"]).await;
+    server.settled().await;
+    for _ in 0..3 {
+        smuggle(server.backend(), key(chat)).await;
+    }
+    assert_eq!(server.say(chat, "late").await, 4);
+    server.settled().await;
+    let late = stored(&server, chat).await.pop();
+    assert_eq!(late, Some((7, "late".to_owned())));
+    let letters = LetterQuery {
+        limit: 1,
+        ..LetterQuery::default()
+    };
+    assert_eq!(server.admin.letters(&letters).await.unwrap().waiting, 0);
 }

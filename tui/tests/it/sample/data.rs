@@ -1,5 +1,8 @@
 //! The answers of a system in which each status, verdict and state occurs.
 
+use std::cmp::Reverse;
+
+use chat_client::admin::{LagQuery, LagSort};
 use chat_wire::admin::doctor::{Diagnosis, Examined, Finding};
 use chat_wire::admin::drift::{Drift, DriftPage, Summary, Verdict};
 use chat_wire::admin::lag::{Figures, GroupLag, Lag, PartitionLag, Status};
@@ -100,6 +103,24 @@ fn figures(lag: Option<u64>, oldest_ms: Option<u64>, rates: Option<(f64, f64)>) 
 }
 
 /// Every group; with partitions where they are wanted.
+/// As much of the lag as is asked for, in the order that is asked for.
+pub(crate) fn lag_of(at: Timestamp, query: &LagQuery) -> Lag {
+    let mut lag = lag(at, true);
+    let wanted = |group: &GroupLag| query.group.as_ref().is_none_or(|name| group.group == *name);
+    lag.groups.retain(wanted);
+    for group in &mut lag.groups {
+        if query.sort == LagSort::Lag {
+            group.partitions.sort_by_key(|one| {
+                let lag = one.figures.lag_records;
+                (lag.is_some(), Reverse(lag))
+            });
+        }
+        let most = query.partitions.map_or(usize::MAX, |most| most as usize);
+        group.partitions.truncate(most);
+    }
+    lag
+}
+
 pub(crate) fn lag(at: Timestamp, partitions: bool) -> Lag {
     let wave = |top: u64| {
         (0..60)

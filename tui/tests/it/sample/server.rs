@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use chat_client::admin::{LagQuery, LagSort};
 use chat_wire::admin::dlq;
 use chat_wire::admin::reconcile::{Order, Phase, Runs};
 use chat_wire::problem::{Code, Problem};
@@ -149,7 +150,17 @@ fn answer(manner: &mut Manner, method: &str, target: &str, body: &str) -> (u16, 
     };
     match (method, path) {
         ("GET", "/admin/stats") => json(&data::stats(at)),
-        ("GET", "/admin/lag") => json(&data::lag(at, true)),
+        ("GET", "/admin/lag") => json(&data::lag_of(
+            at,
+            &LagQuery {
+                group: given("group"),
+                partitions: given("partitions").and_then(|most| most.parse().ok()),
+                sort: match given("sort").as_deref() {
+                    Some("lag") => LagSort::Lag,
+                    _ => LagSort::Partition,
+                },
+            },
+        )),
         ("GET", "/admin/drift") => {
             let token = given("token").and_then(|token| token.parse().ok());
             json(&data::drift(at, token))

@@ -1,11 +1,15 @@
 //! The cases: each makes a bad day and says which promises were kept.
 
 pub(crate) mod counters;
+pub(crate) mod dashboard;
+pub(crate) mod drift;
 pub(crate) mod kill;
 pub(crate) mod lag;
+pub(crate) mod letters;
 pub(crate) mod numbers;
 pub(crate) mod order;
 pub(crate) mod outage;
+pub(crate) mod partitions;
 pub(crate) mod poison;
 pub(crate) mod real;
 pub(crate) mod rebalance;
