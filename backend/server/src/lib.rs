@@ -4,6 +4,7 @@ pub mod boot;
 pub mod config;
 pub mod http;
 mod open;
+pub mod pressure;
 pub mod sampler;
 pub mod stats;
 pub mod telemetry;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use chat_core::port::Ports;
+use chat_wire::admin::stats::Shedding;
 use chat_wire::admin::{Check, Readiness};
 use http::StatusCode;
 use tokio::time::{Instant, timeout};
 
 use crate::http::admin::Admin;
 use crate::http::serve::json;
+use crate::pressure::Pressure;
 
 /// How long a dependency may take to answer a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,7 +22,7 @@ pub(super) async fn alive() -> &'static str {
 }
 
 pub(super) async fn ready(State(admin): State<Admin>) -> Response {
-    let readiness = readiness(admin.backend.ports()).await;
+    let readiness = readiness(admin.backend.ports(), &admin.pressure).await;
     let status = if readiness.ready {
         StatusCode::OK
     } else {
@@ -30,19 +32,33 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 /// Asks every dependency, all at once.
-pub(crate) async fn readiness(ports: &Ports) -> Readiness {
+pub(crate) async fn readiness(ports: &Ports, pressure: &Pressure) -> Readiness {
     let (store, log, counters, search) = tokio::join!(
         check("store", ports.store.check()),
         check("log", ports.log.check()),
         check("counters", ports.counters.check()),
         check("search", ports.search.check()),
     );
-    let checks = vec![store, log, counters, search];
+    let mut checks = vec![store, log, counters, search];
     // Without the index everything but search is served.
     let ready = checks
         .iter()
         .all(|check| check.ok || check.name == "search");
+    // Reads and changes are served, and whoever creates is told when to come back: a process that
+    // sheds is as ready as any other one.
+    checks.push(backlog(pressure));
     Readiness { ready, checks }
+}
+
+fn backlog(pressure: &Pressure) -> Check {
+    let shedding = pressure.shedding();
+    let told: Vec<String> = shedding.iter().map(Shedding::text).collect();
+    Check {
+        name: "lag".to_owned(),
+        ok: told.is_empty(),
+        elapsed_ms: 0,
+        detail: (!told.is_empty()).then(|| told.join("; ")),
+    }
 }
 
 async fn check<E: std::fmt::Display>(
