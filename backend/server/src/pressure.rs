@@ -34,8 +34,9 @@ const REMEMBERED_PERCENT: u64 = 98;
 const PARTS: u64 = 10_000;
 /// Seconds after which another try is worth it, where it is not known how fast the lag goes down.
 const RETRY_UNKNOWN: u64 = 5;
-/// Nobody is sent away for longer, in seconds: the lag may go down faster than it did.
-const RETRY_MAX: u64 = 30;
+/// Nobody is sent away for longer, in seconds: the lag may go down faster than it did, and clients that
+/// try a few times should still be there.
+const RETRY_MAX: u64 = 10;
 
 /// Lag of each group in records, in the order of [`Group::ALL`]; `None` where it is unknown.
 pub type Lags = [Option<u64>; Group::ALL.len()];
@@ -298,9 +299,9 @@ mod tests {
             pressure.refusal(Topic::Messages).unwrap().retry_after()
         };
         assert_eq!(after(2_000, 0), Some(RETRY_UNKNOWN));
-        assert_eq!(after(1_900, 1_000), Some(11));
-        assert_eq!(after(1_950, 2_000), Some(RETRY_UNKNOWN));
-        assert_eq!(after(1_949, 3_000), Some(RETRY_MAX));
+        assert_eq!(after(1_700, 1_000), Some(3));
+        assert_eq!(after(1_750, 2_000), Some(RETRY_UNKNOWN));
+        assert_eq!(after(1_749, 3_000), Some(RETRY_MAX));
         assert_eq!(after(801, 4_000), Some(1));
     }
 

@@ -35,7 +35,7 @@ pub struct Readiness {
 /// One dependency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `log`, `counters`, `search`, or `lag` where creates may be shed for one.
+    /// `store`, `log`, `counters`, `search`, or `lag` while creates are shed for it.
     pub name: String,
     /// Whether it answered in time.
     pub ok: bool,

@@ -9,6 +9,7 @@ mod ledger;
 mod letters;
 mod load;
 mod mode;
+mod open;
 mod process;
 mod proxy;
 mod raw;
@@ -82,6 +83,10 @@ enum Case {
     Start(case::start::Plan),
     /// What lag and metrics say of workers that are idle, loaded, frozen, killed or missing, and when (engines)
     Lag(case::lag::Plan),
+    /// Three times as much as the backend can do; most of what it can do is done, and the rest refused fast
+    Overload(case::overload::Plan),
+    /// An application far above its limit beside a quiet one, which stays as fast as it was
+    Tenants(case::tenants::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
     Real(case::real::Plan),
 }
@@ -159,6 +164,8 @@ async fn dispatch(
         Case::Relog(plan) => case::relog::run(&plan, on, shape, seed, verdict).await,
         Case::Start(plan) => case::start::run(&plan, on, verdict).await,
         Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,
+        Case::Overload(plan) => case::overload::run(&plan, on, shape, verdict).await,
+        Case::Tenants(plan) => case::tenants::run(&plan, on, shape, verdict).await,
         Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }

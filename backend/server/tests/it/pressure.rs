@@ -40,7 +40,7 @@ async fn creates_are_shed_while_a_group_is_too_far_behind() {
         assert!(problem.detail.contains(word), "{}", problem.detail);
     }
     let seconds: u64 = shed.header("retry-after").parse().unwrap();
-    assert!((1..=30).contains(&seconds), "{seconds}");
+    assert!((1..=10).contains(&seconds), "{seconds}");
     // By its head: what the body says is never looked at.
     let batch = server.post(chat.path("/messages/batch")).ndjson("no JSON");
     batch.send().await.refused(Code::Overloaded, None, None);

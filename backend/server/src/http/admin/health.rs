@@ -46,19 +46,20 @@ pub(crate) async fn readiness(ports: &Ports, pressure: &Pressure) -> Readiness {
         .all(|check| check.ok || check.name == "search");
     // Reads and changes are served, and whoever creates is told when to come back: a process that
     // sheds is as ready as any other one.
-    checks.push(backlog(pressure));
+    checks.extend(backlog(pressure));
     Readiness { ready, checks }
 }
 
-fn backlog(pressure: &Pressure) -> Check {
+/// Only there while creates are shed: nobody is asked for it.
+fn backlog(pressure: &Pressure) -> Option<Check> {
     let shedding = pressure.shedding();
     let told: Vec<String> = shedding.iter().map(Shedding::text).collect();
-    Check {
+    (!told.is_empty()).then(|| Check {
         name: "lag".to_owned(),
-        ok: told.is_empty(),
+        ok: false,
         elapsed_ms: 0,
-        detail: (!told.is_empty()).then(|| told.join("; ")),
-    }
+        detail: Some(told.join("; ")),
+    })
 }
 
 async fn check<E: std::fmt::Display>(
