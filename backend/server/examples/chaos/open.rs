@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
+use chat_wire::messages::MessageCreated;
+use chat_wire::problem::Problem;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -32,6 +34,9 @@ const TICK: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Writes of the ledger that are collected.
 const LEDGER_BYTES: usize = 1024 * 1024;
+
+/// One that was kept, or the right to open one.
+type Connection = Option<SendRequest<Full<Bytes>>>;
 
 /// Where creates go.
 #[derive(Debug, Clone)]
@@ -174,10 +179,10 @@ impl Generator {
             let this = Arc::clone(self);
             senders.spawn(async move {
                 while began.elapsed() < span {
-                    let skipped = !this.create(Instant::now()).await?;
-                    if skipped {
+                    let Some(connection) = this.connection() else {
                         return Err("there are fewer connections than senders".into());
-                    }
+                    };
+                    this.create(connection, Instant::now()).await?;
                 }
                 Ok::<_, Failure>(())
             });
@@ -204,8 +209,12 @@ impl Generator {
             while f64::from(sent) < now.as_secs_f64() * rate {
                 let due = began + Duration::from_secs_f64(f64::from(sent) / rate);
                 sent += 1;
+                let Some(connection) = self.connection() else {
+                    lock(&self.figures).skipped += 1;
+                    continue;
+                };
                 let this = Arc::clone(self);
-                arrivals.spawn(async move { this.create(due).await });
+                arrivals.spawn(async move { this.create(connection, due).await });
             }
             while let Some(done) = arrivals.try_join_next() {
                 done??;
@@ -226,14 +235,10 @@ impl Generator {
         figures
     }
 
-    /// One create; false where no connection was free.
-    async fn create(&self, due: Instant) -> Result<bool, Failure> {
+    /// One create.
+    async fn create(&self, connection: Connection, due: Instant) -> Result<(), Failure> {
         let late = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.late_us.fetch_max(late, Ordering::Relaxed);
-        let Some(connection) = self.connection() else {
-            lock(&self.figures).skipped += 1;
-            return Ok(false);
-        };
         let id = self.begin()?;
         let sent = tokio::time::timeout(PATIENCE, self.send(connection, id)).await;
         let (fate, code) = match sent {
@@ -258,11 +263,11 @@ impl Generator {
         let mut book = lock(&self.book);
         book.fates[id] = fate;
         writeln!(book.file, "{id} {code}")?;
-        Ok(true)
+        Ok(())
     }
 
     /// A free connection, or the right to open one.
-    fn connection(&self) -> Option<Option<SendRequest<Full<Bytes>>>> {
+    fn connection(&self) -> Option<Connection> {
         if let Some(free) = lock(&self.free).pop() {
             return Some(Some(free));
         }
@@ -282,11 +287,7 @@ impl Generator {
         Ok(id)
     }
 
-    async fn send(
-        &self,
-        connection: Option<SendRequest<Full<Bytes>>>,
-        id: usize,
-    ) -> Result<(Fate, String), Failure> {
+    async fn send(&self, connection: Connection, id: usize) -> Result<(Fate, String), Failure> {
         let open = Opened(&self.open);
         let mut connection = match connection.filter(|free| !free.is_closed()) {
             Some(connection) => connection,
@@ -298,12 +299,13 @@ impl Generator {
         connection.ready().await?;
         lock(&self.free).push(connection);
         open.stays();
-        let body: serde_json::Value = serde_json::from_slice(&body)?;
         if status == 202 {
-            let number = serde_json::from_value(body["message_number"].clone())?;
-            return Ok((Fate::Given(number), "acknowledged".to_owned()));
+            let created: MessageCreated = serde_json::from_slice(&body)?;
+            let fate = Fate::Given(created.message_number);
+            return Ok((fate, "acknowledged".to_owned()));
         }
-        let code = body["code"].as_str().unwrap_or("without a code").to_owned();
+        let problem: Problem = serde_json::from_slice(&body)?;
+        let code = problem.code.as_str().to_owned();
         let fate = match is_shed(&code) {
             true => Fate::Shed,
             false => Fate::Unknown,

@@ -76,6 +76,11 @@ impl Account {
         entered.ok().map(|_| AtWork(Arc::clone(self)))
     }
 
+    /// How many requests are at work.
+    pub(crate) fn at_work(&self) -> u32 {
+        self.at_work.load(Ordering::Relaxed)
+    }
+
     fn rate(&self) -> u32 {
         self.rate.load(Ordering::Relaxed)
     }

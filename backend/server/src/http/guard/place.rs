@@ -47,7 +47,18 @@ impl Places {
         }
     }
 
-    pub(super) fn are_taken(&self) -> bool {
+    /// Whether there is a place for a request, as things are now.
+    pub(super) fn look(&self, account: Option<&Account>) -> Result<(), Refused> {
+        if self.are_taken() {
+            return Err(none_free());
+        }
+        match account {
+            Some(account) if account.at_work() >= self.of_one => Err(all_of_one()),
+            _ => Ok(()),
+        }
+    }
+
+    fn are_taken(&self) -> bool {
         self.all.available_permits() == 0
     }
 }
@@ -108,24 +119,17 @@ impl Place {
         let places = &self.0.places;
         let of_one = match &self.0.account {
             None => None,
-            Some(account) => Some(account.enter(places.of_one).ok_or_else(|| {
-                let detail = "too many requests of this application are at work";
-                refused(detail, Reason::ApplicationAtWork)
-            })?),
+            Some(account) => Some(account.enter(places.of_one).ok_or_else(all_of_one)?),
         };
         let place = Arc::clone(&places.all)
             .try_acquire_owned()
-            .map_err(|_| Self::none_free())?;
+            .map_err(|_| none_free())?;
         *self.0.held.lock() = Some(Held {
             _place: place,
             _of_one: of_one,
             _bytes: bytes,
         });
         Ok(())
-    }
-
-    pub(super) fn none_free() -> Refused {
-        refused("too many requests are at work", Reason::AtWork)
     }
 
     /// Leaves the place to wait for something that needs none; `None` where too many wait already.
@@ -150,6 +154,15 @@ impl Place {
 
 fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX)
+}
+
+fn none_free() -> Refused {
+    refused("too many requests are at work", Reason::AtWork)
+}
+
+fn all_of_one() -> Refused {
+    let detail = "too many requests of this application are at work";
+    refused(detail, Reason::ApplicationAtWork)
 }
 
 fn refused(detail: &str, reason: Reason) -> Refused {
