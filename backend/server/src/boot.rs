@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Worker};
+use crate::handles;
 use crate::http::admin::{self, Admin};
 use crate::http::door::Door;
 use crate::http::guard::Guard;
@@ -199,7 +200,7 @@ impl Running {
             running.listeners.spawn(serve::serve(
                 listener,
                 http::router(api),
-                config.max_connections,
+                handles::connections(config.max_connections),
                 running.stop_listening.clone(),
                 running.stop_deadline,
             ));

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod config;
+mod handles;
 pub mod http;
 mod open;
 pub mod pressure;

@@ -36,8 +36,9 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 /// A refusal costs about half of what a create does, most of it in reading a request and writing an
 /// answer: at three times the capacity refusing would leave no time for creates.
 const REFUSALS_AT_ONCE: u32 = 1_000;
-/// How long one beyond that is held back. It waits without work, and its connection brings no other.
-const HOLD_BACK: Duration = Duration::from_millis(400);
+/// How long one beyond that is held back. It waits without work, and its connection brings no other;
+/// less than the second after which every refusal asks to come back.
+const HOLD_BACK: Duration = Duration::from_millis(600);
 
 /// Limits on requests at work and on what may be created.
 #[derive(Debug)]
@@ -270,7 +271,34 @@ impl FromRequestParts<Api> for Place {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use tokio::time::Instant;
+
     use super::*;
+
+    fn guard() -> Guard {
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            config: Config,
+        }
+        let config = Flags::parse_from(["chatd"]).config;
+        Guard::new(&config, Arc::new(Pressure::new(&config)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_held_back_where_there_are_too_many() {
+        let guard = guard();
+        let began = Instant::now();
+        for _ in 0..REFUSALS_AT_ONCE {
+            guard.hold_back().await;
+        }
+        assert!(began.elapsed().is_zero());
+        guard.hold_back().await;
+        assert!(began.elapsed() >= HOLD_BACK);
+        guard.hold_back().await;
+        assert!(began.elapsed() < HOLD_BACK * 2);
+    }
 
     #[test]
     fn every_route_that_appends_is_known_by_its_path() {
