@@ -159,6 +159,9 @@ pub(crate) enum Command {
     Msg(commands::msg::Command),
     Import(commands::import::Import),
     Export(commands::export::Export),
+    /// Generate load, verify what became of it, and compare runs
+    #[command(subcommand)]
+    Load(commands::load::Command),
     Stats(commands::stats::StatsArgs),
     Lag(commands::lag::LagArgs),
     Drift(commands::drift::DriftArgs),

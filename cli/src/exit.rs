@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Partial,
     /// The question was answered, and what was asked about is not well.
     Unhealthy,
+    /// The load was sent, and an objective was missed.
+    Objective,
     /// SIGHUP.
     HungUp,
     /// SIGINT.
@@ -46,6 +48,7 @@ impl Exit {
         Self::Timeout,
         Self::Partial,
         Self::Unhealthy,
+        Self::Objective,
         Self::HungUp,
         Self::Interrupted,
         Self::Terminated,
@@ -64,6 +67,7 @@ impl Exit {
             Self::Timeout => 7,
             Self::Partial => 8,
             Self::Unhealthy => 10,
+            Self::Objective => 99,
             Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -83,6 +87,7 @@ impl Exit {
             Self::Timeout => "timeout",
             Self::Partial => "partial",
             Self::Unhealthy => "unhealthy",
+            Self::Objective => "objective",
             Self::HungUp => "hung_up",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
@@ -105,9 +110,10 @@ impl Exit {
             }
             Self::Timeout => "no answer, not stored, or not as --until wants it, within --timeout",
             Self::Partial => {
-                "some of it was done: lines were refused, the input was cut short, steps failed"
+                "some of it was done: lines were refused, the input was cut short, steps failed; or a load test lost or doubled something"
             }
             Self::Unhealthy => "the answer is: not well (lag, drift, doctor)",
+            Self::Objective => "an objective of a load test was missed",
             Self::HungUp => "stopped by SIGHUP: the terminal of the dashboard went away",
             Self::Interrupted => "stopped by SIGINT (Ctrl-C)",
             Self::Terminated => "stopped by SIGTERM",

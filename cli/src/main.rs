@@ -5,6 +5,7 @@ mod commands;
 mod config_file;
 mod error;
 mod exit;
+mod load;
 mod note;
 mod output;
 mod session;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -10,6 +11,33 @@ use crate::output::text::visible;
 
 /// Whether a program reads along, so that every line has to be an object.
 static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Most lines that are kept while the terminal shows something else; the first ones go.
+const KEPT_MAX: usize = 1_000;
+/// Lines that wait for the terminal, while something else has it.
+static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+fn kept() -> MutexGuard<'static, Option<Vec<String>>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While this lives, nothing is written over what the terminal shows; afterwards all of it is.
+pub(crate) struct Keep;
+
+/// Begins to keep lines back.
+pub(crate) fn keep() -> Keep {
+    kept().get_or_insert_default();
+    Keep
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        let lines = kept().take();
+        for text in lines.into_iter().flatten() {
+            line(&text);
+        }
+    }
+}
 
 /// From now on remarks are objects with the one member `note`.
 pub(crate) fn as_objects() {
@@ -21,6 +49,13 @@ pub(crate) fn line(text: &str) {
     #[derive(Serialize)]
     struct Document<'a> {
         note: &'a str,
+    }
+    if let Some(lines) = &mut *kept() {
+        if lines.len() >= KEPT_MAX {
+            lines.remove(0);
+        }
+        lines.push(text.to_owned());
+        return;
     }
     let mut stderr = io::stderr().lock();
     let _ = if JSON.load(Ordering::Relaxed) {
@@ -84,6 +119,20 @@ fn paint() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_told_later() {
+        let keep = keep();
+        for number in 0..=KEPT_MAX {
+            line(&format!("line {number}"));
+        }
+        let waiting = kept().clone().unwrap();
+        assert_eq!(waiting.len(), KEPT_MAX);
+        assert_eq!(waiting[0], "line 1");
+        *kept() = Some(Vec::new());
+        drop(keep);
+        assert_eq!(*kept(), None);
+    }
 
     #[test]
     fn for_a_person_and_for_a_program() {

@@ -39,7 +39,9 @@ pub(crate) struct Asked(watch::Receiver<Option<Exit>>);
 impl Asked {
     /// Waits for the signal.
     pub(crate) async fn wait(&mut self) -> Exit {
-        match self.0.wait_for(Option::is_some).await {
+        // A guard that lived on would keep this from moving between threads.
+        let asked = self.0.wait_for(Option::is_some).await.map(|exit| *exit);
+        match asked {
             Ok(exit) => exit.unwrap_or(Exit::Interrupted),
             // The sender lives as long as the process.
             Err(_) => std::future::pending().await,

@@ -10,6 +10,7 @@ pub mod event;
 pub mod failure;
 pub mod format;
 pub mod keys;
+pub mod load;
 pub mod once;
 pub mod run;
 pub mod snapshot;

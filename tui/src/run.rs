@@ -240,7 +240,7 @@ fn private(path: &Path, content: &str) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-struct Signals {
+pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
@@ -248,7 +248,7 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -257,7 +257,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> End {
+    pub(crate) async fn next(&mut self) -> End {
         tokio::select! {
             _ = self.interrupt.recv() => End::Interrupted,
             _ = self.terminate.recv() => End::Terminated,
@@ -267,15 +267,15 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+pub(crate) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> End {
+    pub(crate) async fn next(&mut self) -> End {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -7,6 +7,7 @@ mod doctor;
 mod frame;
 mod help;
 mod letters;
+pub(crate) mod load;
 mod overview;
 mod panel;
 mod picker;

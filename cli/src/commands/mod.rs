@@ -15,6 +15,7 @@ pub(crate) mod help;
 pub(crate) mod import;
 pub(crate) mod lag;
 mod limit;
+pub(crate) mod load;
 pub(crate) mod msg;
 pub(crate) mod reconcile;
 pub(crate) mod stats;
@@ -44,6 +45,8 @@ pub(crate) fn run(command: Command, mut session: Session) -> Result<Exit, Error>
         Command::Dlq(command) => on_one_thread(command.run(&mut session)),
         Command::Stats(command) => on_one_thread(command.run(&mut session)),
         Command::Doctor(command) => on_one_thread(command.run(&mut session)),
+        // It needs every processor, and stops by itself.
+        Command::Load(command) => command.run(&mut session),
         // It has a terminal to give back, and watches for signals itself.
         Command::Dashboard(command) => command.run(&mut session),
     }

@@ -150,6 +150,11 @@ impl Out {
         self.quiet
     }
 
+    /// Columns that lines have, where that is known, and whether colour may be used.
+    pub(crate) const fn canvas(&self) -> (Option<usize>, bool) {
+        (self.style.width, self.style.color)
+    }
+
     /// Prints one object.
     pub(crate) fn one<R: Record>(&mut self, record: &R) -> Result<(), Error> {
         if self.quiet {

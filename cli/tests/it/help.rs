@@ -29,6 +29,10 @@ fn the_help_texts() {
     insta::assert_snapshot!("help_dlq_replay", own(&["dlq", "replay"]));
     insta::assert_snapshot!("help_dlq_discard", own(&["dlq", "discard"]));
     insta::assert_snapshot!("help_doctor", own(&["doctor"]));
+    insta::assert_snapshot!("help_load_run", own(&["load", "run"]));
+    insta::assert_snapshot!("help_load_show", own(&["load", "show"]));
+    insta::assert_snapshot!("help_load_compare", own(&["load", "compare"]));
+    insta::assert_snapshot!("help_load_schema", own(&["load", "schema"]));
     assert_eq!(help(&["msg", "send"]), help(&["msg", "create"]));
     assert_eq!(fake.run(&["help", "frobnicate"]).code, Some(2));
 }

@@ -15,12 +15,16 @@ mod fake;
 mod help;
 mod import;
 mod interrupt;
+mod load;
+#[cfg(unix)]
+mod load_screen;
 mod operations;
 #[cfg(unix)]
 #[path = "../../../tui/tests/it/pty.rs"]
 #[expect(dead_code, reason = "the dashboard's own tests measure with it")]
 mod pty;
 mod reconcile;
+mod reports;
 mod run;
 // The same system that the dashboard's own tests look at.
 #[path = "../../../tui/tests/it/sample/mod.rs"]

@@ -35,6 +35,16 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// For what is drawn without a page.
+    pub(super) fn plain(buffer: &'a mut Buffer, theme: Theme) -> Self {
+        Self {
+            buffer,
+            theme,
+            grid: Rc::default(),
+            targets: Vec::new(),
+        }
+    }
+
     /// The table of the page.
     pub(super) fn grid(&self) -> Rc<Grid> {
         Rc::clone(&self.grid)

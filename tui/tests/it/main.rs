@@ -8,6 +8,7 @@
 
 mod acts;
 mod draw;
+mod load;
 mod press;
 #[cfg(unix)]
 mod pty;

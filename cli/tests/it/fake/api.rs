@@ -1,6 +1,7 @@
 //! The part of the API that the tests need.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -20,6 +21,12 @@ pub(crate) struct State {
     pub(crate) refuse: Option<String>,
     /// After this many batches the server takes one more, does not answer, and is away from then on.
     pub(crate) die_after_batches: Option<usize>,
+    /// Messages that were created one by one.
+    pub(crate) messages: usize,
+    /// What becomes of the create of this message, counted from 1.
+    pub(crate) mischief: Option<(usize, Mischief)>,
+    /// How long each create takes; one at a time.
+    pub(crate) message_takes: Duration,
     pub(crate) gate_is_closed: bool,
     /// Batches that have come to the closed gate.
     pub(crate) at_gate: usize,
@@ -37,6 +44,16 @@ pub(crate) struct State {
 }
 
 /// An application.
+/// How a create goes wrong.
+pub(crate) enum Mischief {
+    /// It is answered with this number, and nothing is kept.
+    Lose(usize),
+    /// It is carried out, and not answered.
+    Break,
+    /// It is not answered, and none after it.
+    Hang,
+}
+
 #[derive(Default)]
 pub(crate) struct App {
     pub(crate) name: String,
@@ -86,6 +103,21 @@ impl State {
         {
             return Deed::Break;
         }
+        let breaks = if seen.method == "POST" && seen.path.ends_with("/messages") {
+            #[expect(clippy::disallowed_methods, reason = "a slow server takes its time")]
+            std::thread::sleep(self.message_takes);
+            self.messages += 1;
+            match &self.mischief {
+                Some((at, Mischief::Lose(number))) if *at == self.messages => {
+                    return json_answer(202, &json!({"message_number": number}));
+                }
+                Some((at, Mischief::Hang)) if *at <= self.messages => return Deed::Hang,
+                Some((at, Mischief::Break)) => *at == self.messages,
+                _ => false,
+            }
+        } else {
+            false
+        };
         if let Some(text) = self.texts.get(&seen.path) {
             return text.clone();
         }
@@ -124,6 +156,7 @@ impl State {
         if self
             .die_after_batches
             .is_some_and(|most| self.batches > most)
+            || breaks
         {
             return Deed::Break;
         }
@@ -419,7 +452,16 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     let value = query
         .split('&')
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    Some(value.replace('+', " "))
+    // Parts after a % begin with two hexadecimal digits (WHATWG URL, percent-decoding).
+    let value = value.replace('+', " ");
+    let mut parts = value.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at(2);
+        bytes.push(u8::from_str_radix(code, 16).unwrap());
+        bytes.extend(rest.bytes());
+    }
+    Some(String::from_utf8(bytes).unwrap())
 }
 
 fn number(query: &str, name: &str) -> Option<usize> {

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-pub(crate) use self::api::State;
+pub(crate) use self::api::{Mischief, State};
 use crate::run::{Ran, chatctl, run};
 
 /// Longest wait for anything.
