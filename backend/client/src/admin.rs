@@ -3,6 +3,7 @@
 use chat_wire::admin::doctor::Diagnosis;
 use chat_wire::admin::drift::{DriftPage, Verdict};
 use chat_wire::admin::lag::Lag;
+use chat_wire::admin::limit::{NewRateLimit, RateLimit};
 use chat_wire::admin::stats::Stats;
 use chat_wire::admin::{ApplicationPage, Readiness};
 use chat_wire::admin::{dlq, reconcile};
@@ -101,6 +102,36 @@ impl Admin {
             .query("after", after.map(|after| after.reveal()))
             .query("limit", Some(limit.to_string()));
         self.http.read(&call).await
+    }
+
+    /// `GET /admin/applications/{token}/limit`: how fast an application may create, and who says so.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn limit(&self, token: AppToken) -> Result<RateLimit, Error> {
+        self.http.read(&Call::get(limit_of(token))).await
+    }
+
+    /// `PUT /admin/applications/{token}/limit`: every API process heeds it within some seconds.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn set_limit(
+        &self,
+        token: AppToken,
+        limit: NewRateLimit,
+    ) -> Result<RateLimit, Error> {
+        let call = Call::new(Method::PUT, limit_of(token)).json(&limit);
+        self.http.order(&call).await
+    }
+
+    /// `DELETE /admin/applications/{token}/limit`: back to what the server is configured with.
+    ///
+    /// # Errors
+    /// Those of every call; see [`Error`].
+    pub async fn reset_limit(&self, token: AppToken) -> Result<RateLimit, Error> {
+        let call = Call::new(Method::DELETE, limit_of(token));
+        self.http.order(&call).await
     }
 
     /// `GET /admin/lag`: every group with all of its partitions.
@@ -229,4 +260,8 @@ impl Admin {
     pub async fn ready(&self) -> Result<Readiness, Error> {
         self.http.read(&Call::get("/readyz".to_owned())).await
     }
+}
+
+fn limit_of(token: AppToken) -> String {
+    format!("/admin/applications/{}/limit", token.reveal())
 }

@@ -81,6 +81,12 @@ impl Error {
         }
     }
 
+    /// Whether the server is well and did nothing, because too much came at once.
+    #[must_use]
+    pub const fn shed(&self) -> bool {
+        matches!(self.code(), Some(Code::TooManyRequests | Code::Overloaded))
+    }
+
     /// When the server wants to be asked again.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {

@@ -140,7 +140,8 @@ impl Http {
     /// Sends until it is answered, refused for good, out of retries, or past the deadline.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let patience = self.timeout + call.wait.unwrap_or_default();
-        let deadline = Instant::now() + patience;
+        let began = Instant::now();
+        let mut deadline = began + patience;
         let mut attempt = 0;
         loop {
             let error = match tokio::time::timeout_at(deadline, self.attempt(call)).await {
@@ -149,6 +150,15 @@ impl Http {
                 Err(_) => return Err(self.timed_out(patience)),
             };
             let pause = self.retries.pause(attempt, error.retry_after());
+            if error.shed() && call.repeatable() && began.elapsed() < self.retries.shed_for {
+                self.observer.tell(&Event::Retrying {
+                    cause: &error,
+                    after: pause,
+                });
+                tokio::time::sleep(pause).await;
+                deadline = Instant::now() + patience;
+                continue;
+            }
             let in_time = Instant::now() + pause < deadline;
             if attempt >= self.retries.most || !call.repeatable() || !error.retryable() || !in_time
             {

@@ -13,6 +13,10 @@ pub struct Retries {
     pub base: Duration,
     /// No ceiling is higher.
     pub cap: Duration,
+    /// How long a call is sent again while it is answered that it came too early (429, or 503
+    /// `overloaded`): such an answer is neither a failure nor part of the deadline. Zero counts it as
+    /// any other failure.
+    pub shed_for: Duration,
 }
 
 impl Default for Retries {
@@ -21,6 +25,7 @@ impl Default for Retries {
             most: 3,
             base: Duration::from_millis(100),
             cap: Duration::from_secs(5),
+            shed_for: Duration::ZERO,
         }
     }
 }

@@ -103,7 +103,10 @@ impl Backend {
         taken_at: Instant,
     ) -> Result<(), Error> {
         let deadline = taken_at + self.settings().create_deadline;
-        let append = self.ports().log.append(event.topic(), event.encode(uid));
+        let record = event.encode(uid);
+        self.appends()
+            .count(event.topic(), record.key.len() + record.value.len());
+        let append = self.ports().log.append(event.topic(), record);
         match timeout_at(deadline, append).await {
             // An acknowledgement that came late is as good as none: a recovery may have gone on
             // without it (rule 5).

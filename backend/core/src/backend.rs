@@ -1,8 +1,10 @@
 //! The backend as one value: the ports, the settings, and what this process remembers.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::appends::Appends;
 use crate::port::Ports;
 use crate::reconcile::Reconciler;
 use crate::recover::Recovery;
@@ -36,6 +38,7 @@ impl Settings {
 #[derive(Clone)]
 pub struct Backend {
     inner: Arc<Inner>,
+    _held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 struct Inner {
@@ -44,6 +47,7 @@ struct Inner {
     recovery: Recovery,
     settler: Settler,
     reconciler: Reconciler,
+    appends: Appends,
 }
 
 impl Backend {
@@ -57,7 +61,27 @@ impl Backend {
                 recovery: Recovery::default(),
                 settler: Settler::default(),
                 reconciler: Reconciler::default(),
+                appends: Appends::default(),
             }),
+            _held: None,
+        }
+    }
+
+    /// The same, holding something until the work that is begun with it has ended: a create goes on
+    /// when its client goes away, and what it was let in with should not be free before that.
+    #[must_use]
+    pub fn holding(&self, held: Arc<dyn Any + Send + Sync>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _held: Some(held),
+        }
+    }
+
+    /// The same, holding nothing: for work that others wait for too.
+    pub(crate) fn released(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _held: None,
         }
     }
 
@@ -87,5 +111,11 @@ impl Backend {
     #[must_use]
     pub fn reconciler(&self) -> &Reconciler {
         &self.inner.reconciler
+    }
+
+    /// What this process has appended.
+    #[must_use]
+    pub fn appends(&self) -> &Appends {
+        &self.inner.appends
     }
 }

@@ -3,6 +3,7 @@
 //! Decisions live here and loops do not; nothing in this crate knows HTTP or an engine.
 
 pub mod accept;
+pub mod appends;
 pub mod applications;
 pub mod apply;
 pub mod backend;
@@ -17,6 +18,7 @@ pub mod letters;
 pub mod limits;
 pub mod messages;
 pub mod port;
+pub mod rates;
 pub mod reconcile;
 pub mod recover;
 pub mod search;

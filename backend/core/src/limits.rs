@@ -23,6 +23,8 @@ pub const KEY_BYTES: usize = 255;
 pub const PAGE_ITEMS: u32 = 1_000;
 /// Items on a page that names no limit.
 pub const PAGE_ITEMS_DEFAULT: u32 = 50;
+/// Most applications with a limit of their own: all of them are read every other second.
+pub const RATES: usize = 10_000;
 /// Longest wait of `Prefer: wait`, in seconds.
 pub const WAIT_SECONDS: u64 = 60;
 

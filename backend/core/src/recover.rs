@@ -151,7 +151,7 @@ impl Backend {
         let lease = deadline + MARGIN + PERSISTENCE;
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         if counters.claim(counter, lease_ms).await? {
-            let backend = self.clone();
+            let backend = self.released();
             tokio::spawn(async move { backend.refill(counter).await });
         }
         recovery.figures.fenced.fetch_add(1, Ordering::Relaxed);

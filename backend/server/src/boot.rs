@@ -12,17 +12,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Worker};
+use crate::handles;
 use crate::http::admin::{self, Admin};
 use crate::http::door::Door;
 use crate::http::guard::Guard;
 use crate::http::{self, Api, serve};
 use crate::open;
+use crate::pressure::Pressure;
 use crate::sampler::Sampler;
-use crate::stats::{Process, Snapshots};
+use crate::stats::{Process, Snapshots, Watched};
 use crate::telemetry::Metrics;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
-use crate::workers::{reconcile, run, upkeep};
+use crate::workers::{rates, reconcile, run, upkeep};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -184,22 +186,29 @@ impl Running {
         };
         running.start_workers(role, &metrics);
         running.start_schedule(role, config.reconcile_every);
+        let sampler = Arc::new(Sampler::new(backend.ports().clone(), config.lag_every()));
+        let pressure = Arc::new(Pressure::new(&config));
         if let Some(listener) = api_listener {
+            let guard = Arc::new(Guard::new(&config, Arc::clone(&pressure)));
+            running.start_limits(&sampler, &pressure, &guard);
             let api = Api {
                 backend,
-                guard: Arc::new(Guard::new(&config)),
+                guard,
                 metrics: Arc::clone(&metrics),
                 stop: running.stop_listening.clone(),
             };
             running.listeners.spawn(serve::serve(
                 listener,
                 http::router(api),
-                config.max_connections,
+                handles::connections(config.max_connections),
                 running.stop_listening.clone(),
                 running.stop_deadline,
             ));
         }
-        door.open(admin::router(running.admin_state(&config, role, metrics)));
+        let watched = Watched { sampler, pressure };
+        door.open(admin::router(
+            running.admin_state(&config, role, watched, metrics),
+        ));
         let place = match config.engines.given() {
             true => "on the engines".to_owned(),
             false => config.data_dir.display().to_string(),
@@ -223,10 +232,29 @@ impl Running {
         &self.backend
     }
 
-    /// Starts the looks at the lag; returns what the admin listener works with.
-    fn admin_state(&mut self, config: &Config, role: Role, metrics: Arc<Metrics>) -> Admin {
-        let ports = self.backend.ports();
-        let sampler = Arc::new(Sampler::new(ports.clone(), config.lag_every()));
+    /// Starts what creates are limited by: the looks at the lag, and at what operators have set.
+    fn start_limits(
+        &mut self,
+        sampler: &Arc<Sampler>,
+        pressure: &Arc<Pressure>,
+        guard: &Arc<Guard>,
+    ) {
+        let (backend, stop) = (self.backend.clone(), self.stop_working.clone());
+        let looks = Arc::clone(pressure).run(Arc::clone(sampler), backend, stop);
+        self.workers.spawn(looks);
+        let (backend, stop) = (self.backend.clone(), self.stop_working.clone());
+        self.workers
+            .spawn(rates::run(backend, Arc::clone(guard), stop));
+    }
+
+    /// Starts the looks at the lag that are kept; returns what the admin listener works with.
+    fn admin_state(
+        &mut self,
+        config: &Config,
+        role: Role,
+        Watched { sampler, pressure }: Watched,
+        metrics: Arc<Metrics>,
+    ) -> Admin {
         let looks = Arc::clone(&sampler).run(self.stop_working.clone());
         self.workers.spawn(looks);
         let process = Process {
@@ -239,13 +267,18 @@ impl Running {
         let snapshots = Snapshots::new(
             process,
             self.backend.clone(),
-            Arc::clone(&sampler),
+            Watched {
+                sampler: Arc::clone(&sampler),
+                pressure: Arc::clone(&pressure),
+            },
             Arc::clone(&metrics),
         );
         Admin {
             backend: self.backend.clone(),
             metrics,
             sampler,
+            pressure,
+            default_rate: config.rate_limit,
             snapshots: Arc::new(snapshots),
             stop: self.stop_listening.clone(),
             key: config

@@ -87,12 +87,40 @@ pub struct Config {
           value_parser = clap::value_parser!(u64).range(100..=60_000))]
     pub create_deadline_ms: u64,
 
-    /// Messages a second that one application may create; 0 for no limit
+    /// Messages a second that one application may create in each API process, where nothing else was set for
+    /// it; 0 for no limit
     #[arg(long, env = "CHATD_RATE_LIMIT", default_value_t = 0, global = true)]
     pub rate_limit: u32,
 
+    /// Applications a second that may be created in each API process; 0 for no limit
+    #[arg(
+        long,
+        env = "CHATD_APPLICATIONS_RATE_LIMIT",
+        default_value_t = 500,
+        global = true
+    )]
+    pub applications_rate_limit: u32,
+
+    /// Records that a consumer group may be behind before creates are answered 503; 0 for no limit
+    #[arg(
+        long,
+        env = "CHATD_LAG_MAX",
+        default_value_t = 1_000_000,
+        global = true
+    )]
+    pub lag_max: u64,
+
+    /// The same in MiB, by the mean size of the records that came in lately; 0 for no limit
+    #[arg(
+        long,
+        env = "CHATD_LAG_MAX_MIB",
+        default_value_t = 4_096,
+        global = true
+    )]
+    pub lag_max_mib: u64,
+
     /// Requests at work at the same time; what comes beyond is answered 503
-    #[arg(long, env = "CHATD_MAX_IN_FLIGHT", default_value_t = 2_048, global = true,
+    #[arg(long, env = "CHATD_MAX_IN_FLIGHT", default_value_t = 1_024, global = true,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: u32,
 

@@ -2,8 +2,10 @@
 
 pub mod boot;
 pub mod config;
+mod handles;
 pub mod http;
 mod open;
+pub mod pressure;
 pub mod sampler;
 pub mod stats;
 pub mod telemetry;

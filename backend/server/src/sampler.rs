@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::ages::Ages;
 pub(crate) use self::report::worst;
+use crate::pressure::Lags;
 
 /// How long one question of a look may take before its answer is unknown.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,6 +36,16 @@ type Answer<T> = Result<T, String>;
 
 /// When the members of a group were counted, and how many there were.
 type Counted = (Instant, Answer<u32>);
+
+/// Where groups and topics stand.
+struct Offsets {
+    /// When they were asked for.
+    at_ms: u64,
+    /// In the order of [`Group::ALL`].
+    positions: Vec<Answer<Vec<(PartitionId, Position)>>>,
+    /// Of applications, chats and messages.
+    ranges: Vec<Answer<Vec<(u64, u64)>>>,
+}
 
 /// The groups' lag, watched.
 pub struct Sampler {
@@ -96,6 +107,16 @@ impl Sampler {
         lag
     }
 
+    /// The lag of every group in records, in the order of [`Group::ALL`], and nothing else of a look.
+    pub async fn lags(&self) -> Lags {
+        let looks = self.put_together(self.offsets().await, |_| Ok(0)).await;
+        let mut lags = Lags::default();
+        for (lag, look) in lags.iter_mut().zip(looks) {
+            *lag = look.lag();
+        }
+        lags
+    }
+
     async fn keep(&self) {
         let looks = self.look().await;
         let mut watches = self.watches.lock();
@@ -123,28 +144,49 @@ impl Sampler {
 
     /// One look at every group, in the order of [`Group::ALL`].
     async fn look(&self) -> Vec<Look> {
-        let offsets = async {
-            // The positions first: what comes in between makes the lag too high and never too low.
-            let positions = join_all(Group::ALL.map(|group| self.positions(group))).await;
-            let at_ms = millis(self.began.elapsed());
-            let topics = [Topic::Applications, Topic::Chats, Topic::Messages];
-            let ranges = join_all(topics.map(|topic| self.ranges(topic))).await;
-            (at_ms, positions, ranges)
-        };
         let members = join_all(Group::ALL.map(|group| self.members(group)));
-        let ((at_ms, positions, ranges), members) = tokio::join!(offsets, members);
+        let (offsets, members) = tokio::join!(self.offsets(), members);
+        let members = |group: Group| members[group as usize].clone();
+        let mut looks = self.put_together(offsets, members).await;
+        self.ages.fill(&self.ports, &self.watches, &mut looks).await;
+        looks
+    }
+
+    async fn offsets(&self) -> Offsets {
+        // The positions first: what comes in between makes the lag too high and never too low.
+        let positions = join_all(Group::ALL.map(|group| self.positions(group))).await;
+        let at_ms = millis(self.began.elapsed());
+        let topics = [Topic::Applications, Topic::Chats, Topic::Messages];
+        let ranges = join_all(topics.map(|topic| self.ranges(topic))).await;
+        Offsets {
+            at_ms,
+            positions,
+            ranges,
+        }
+    }
+
+    async fn put_together(
+        &self,
+        offsets: Offsets,
+        members: impl Fn(Group) -> Answer<u32>,
+    ) -> Vec<Look> {
         let mut looks = Vec::with_capacity(Group::ALL.len());
-        for ((group, positions), members) in Group::ALL.into_iter().zip(positions).zip(members) {
+        for (group, positions) in Group::ALL.into_iter().zip(&offsets.positions) {
             let ranges = match group.topic() {
-                Topic::Applications => &ranges[0],
-                Topic::Chats => &ranges[1],
-                _ => &ranges[2],
+                Topic::Applications => &offsets.ranges[0],
+                Topic::Chats => &offsets.ranges[1],
+                _ => &offsets.ranges[2],
             };
             let count = self.ports.log.partitions(group.topic()).await;
             let count = count.unwrap_or_default();
-            looks.push(look(at_ms, count, &positions, ranges, members));
+            looks.push(look(
+                offsets.at_ms,
+                count,
+                positions,
+                ranges,
+                members(group),
+            ));
         }
-        self.ages.fill(&self.ports, &self.watches, &mut looks).await;
         looks
     }
 

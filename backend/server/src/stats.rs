@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use self::kept::Kept;
 use crate::http::admin::{head, readiness};
+use crate::pressure::Pressure;
 use crate::sampler::Sampler;
 use crate::telemetry::Metrics;
 
@@ -43,12 +44,20 @@ pub struct Process {
     pub role: &'static str,
 }
 
+/// Who watches the lag, and what is done about it.
+pub struct Watched {
+    /// How far each group is behind.
+    pub sampler: Arc<Sampler>,
+    /// For which of them creates are shed.
+    pub pressure: Arc<Pressure>,
+}
+
 /// Puts snapshots together; whoever asks at the same time gets the same one.
 pub struct Snapshots {
     process: Process,
     began: Instant,
     backend: Backend,
-    sampler: Arc<Sampler>,
+    watched: Watched,
     metrics: Arc<Metrics>,
     totals: Kept<Totals>,
     drift: Kept<Option<DriftSeen>>,
@@ -62,7 +71,7 @@ impl Snapshots {
     pub fn new(
         process: Process,
         backend: Backend,
-        sampler: Arc<Sampler>,
+        watched: Watched,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (of_totals, of_drift, of_letters) = (backend.clone(), backend.clone(), backend.clone());
@@ -73,7 +82,7 @@ impl Snapshots {
             process,
             began: Instant::now(),
             backend,
-            sampler,
+            watched,
             metrics,
             totals: Kept::new("totals", TOTALS_FOR, move || {
                 let backend = of_totals.clone();
@@ -118,8 +127,8 @@ impl Snapshots {
 
     async fn take(&self) -> Stats {
         let (readiness, lag, totals, drift, letters) = tokio::join!(
-            readiness(self.backend.ports()),
-            self.sampler.now(),
+            readiness(self.backend.ports(), &self.watched.pressure),
+            self.watched.sampler.now(),
             self.totals.now(),
             self.drift.now(),
             self.letters.now(),
@@ -137,6 +146,7 @@ impl Snapshots {
             traffic: self.metrics.traffic.rates(),
             totals: totals.unwrap_or_default(),
             lag: Some(without_partitions(&lag)),
+            shedding: self.watched.pressure.shedding(),
             drift: drift.flatten(),
             dead_letters: letters.map(|letters| letters.waiting),
             oldest_dead_letter_ms: oldest.map(|at| age_ms(at, now)),

@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::asked::Asked;
 use crate::config::{Config, LogFormat};
+use crate::http::guard::Reason;
 use crate::traffic::Traffic;
 
 /// What the name of every metric of ours begins with.
@@ -85,6 +86,21 @@ pub struct GroupName {
     pub group: &'static str,
 }
 
+/// The limit beyond which a request came.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ShedBy {
+    /// `at_work`, `application_at_work`, `bytes`, `lag` or `rate`.
+    pub reason: &'static str,
+}
+
+impl From<Reason> for ShedBy {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason: reason.as_str(),
+        }
+    }
+}
+
 /// A gauge of seconds.
 type Seconds = Gauge<f64, AtomicU64>;
 type Latency = Family<Route, Histogram, fn() -> Histogram>;
@@ -100,8 +116,8 @@ pub struct Metrics {
     pub latency: Latency,
     /// Requests at work.
     pub in_flight: Gauge<i64, AtomicI64>,
-    /// Requests that were shed before they took a number.
-    pub shed: Counter<u64, AtomicU64>,
+    /// Requests that were shed before they took a number, by reason.
+    pub shed: Family<ShedBy, Counter>,
     /// Events by group and outcome.
     pub applied: Family<GroupOutcome, Counter>,
     /// Records in one batch of a worker.
@@ -124,7 +140,7 @@ impl Default for Metrics {
             requests: Family::default(),
             latency: Family::new_with_constructor(latency_buckets),
             in_flight: Gauge::default(),
-            shed: Counter::default(),
+            shed: Family::default(),
             applied: Family::default(),
             batch_records: Family::new_with_constructor(size_buckets),
             batch_seconds: Family::new_with_constructor(latency_buckets),
@@ -175,9 +191,12 @@ impl Metrics {
             "Requests at work",
             self.in_flight.clone(),
         );
+        for reason in Reason::ALL {
+            drop(self.shed.get_or_create(&ShedBy::from(reason)));
+        }
         r.register(
             "http_requests_shed",
-            "Requests refused before any work",
+            "Requests refused before any work, by the limit that they came beyond",
             self.shed.clone(),
         );
     }
@@ -237,6 +256,11 @@ impl Metrics {
             let _ = writeln!(page, "# the metrics could not be encoded");
         }
         page
+    }
+
+    /// Counts a request that was shed.
+    pub fn shed(&self, reason: Reason) {
+        self.shed.get_or_create(&ShedBy::from(reason)).inc();
     }
 
     /// Counts events of a group; nothing is shown for what never happened.

@@ -9,6 +9,8 @@ use chat_wire::admin::stats;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::http::guard::Reason;
+
 /// Whole seconds that rates are taken over.
 const SECONDS: u64 = 5;
 /// Those, and the one that is under way.
@@ -31,7 +33,7 @@ pub(crate) struct Created {
 
 /// Marks an answer that was refused because of a limit.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shed;
+pub(crate) struct Shed(pub(crate) Option<Reason>);
 
 /// One answer.
 #[derive(Debug, Clone, Copy)]

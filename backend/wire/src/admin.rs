@@ -4,6 +4,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod drift;
 pub mod lag;
+pub mod limit;
 pub mod reconcile;
 pub mod stats;
 
@@ -34,7 +35,7 @@ pub struct Readiness {
 /// One dependency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `log`, `counters`, `search` or `signals`.
+    /// `store`, `log`, `counters`, `search`, or `lag` while creates are shed for it.
     pub name: String,
     /// Whether it answered in time.
     pub ok: bool,

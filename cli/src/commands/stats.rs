@@ -69,6 +69,7 @@ impl Document for Stats {
         "totals",
         "lag",
         "drift",
+        "shedding",
         "dead_letters",
         "oldest_dead_letter_ms",
     ];
@@ -143,6 +144,7 @@ impl Watched for Stats {
             totals,
             lag,
             drift,
+            shedding,
             dead_letters,
             ..
         } = self;
@@ -153,6 +155,9 @@ impl Watched for Stats {
         });
         let checks: Vec<_> = checks.iter().map(|check| check.ok).collect();
         let drift = drift.as_ref().map(|seen| seen.summary);
-        format!("{ready}{checks:?}{traffic:?}{totals:?}{lag:?}{drift:?}{dead_letters:?}")
+        let shedding: Vec<_> = shedding.iter().map(|one| (&one.group, one.lag)).collect();
+        format!(
+            "{ready}{checks:?}{shedding:?}{traffic:?}{totals:?}{lag:?}{drift:?}{dead_letters:?}"
+        )
     }
 }

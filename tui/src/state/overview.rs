@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use chat_wire::admin::Check;
 use chat_wire::admin::doctor::Finding;
 use chat_wire::admin::lag::Status;
 use chat_wire::admin::stats::{Stats, Traffic};
@@ -95,7 +96,17 @@ pub fn problems(state: &State) -> Vec<Problem> {
         add(tone, sign, failure.text.clone(), Page::Doctor);
     }
     if let Some(stats) = &source.data {
-        for check in stats.checks.iter().filter(|check| !check.ok) {
+        for shedding in &stats.shedding {
+            add(
+                Tone::Bad,
+                "✗",
+                format::visible(&shedding.text()),
+                Page::Topics,
+            );
+        }
+        // What is shed for is told above, with where to see more.
+        let told = |check: &&Check| !check.ok && (check.name != "lag" || stats.shedding.is_empty());
+        for check in stats.checks.iter().filter(told) {
             let detail = check.detail.as_deref().unwrap_or("it does not answer");
             let text = format!("{}: {detail}", check.name);
             add(Tone::Bad, "✗", format::visible(&text), Page::Doctor);

@@ -148,3 +148,36 @@ fn an_older_server() {
     robot.keys("2");
     robot.sees("messages-index");
 }
+
+#[test]
+fn creates_that_are_shed_need_somebody() {
+    let mut robot = Robot::on(Page::Overview);
+    let shedding = chat_wire::admin::stats::Shedding {
+        group: "messages-index".into(),
+        topic: "messages".into(),
+        measure: chat_wire::admin::stats::Measure::Records,
+        lag: 1_200_000,
+        limit: 1_000_000,
+        resume: 800_000,
+        since: robot::noon(),
+    };
+    let stats = robot.state.overview.stats.data.as_mut().unwrap();
+    let text = shedding.text();
+    // The server says so in a check as well; it is told once.
+    stats.checks[0].name = "lag".into();
+    stats.checks[0].ok = false;
+    stats.checks[0].detail = Some(text.clone());
+    stats.shedding.push(shedding);
+    let problems = chat_tui::state::overview::problems(&robot.state);
+    let told: Vec<_> = problems
+        .iter()
+        .filter(|problem| problem.text.contains(&text))
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].sign, told[0].page), ("✗", Page::Topics));
+    assert!(
+        robot
+            .picture(Theme::Mono)
+            .contains("1200000 records behind")
+    );
+}

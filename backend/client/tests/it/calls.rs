@@ -86,6 +86,22 @@ async fn retries_end() {
 }
 
 #[tokio::test]
+async fn whoever_is_patient_waits_out_being_shed() {
+    let shed = |n: usize| match n % 2 {
+        0 => refusal(Code::Overloaded, &[]),
+        _ => refusal(Code::TooManyRequests, &[]),
+    };
+    let mut steps: Vec<Step> = (0..9).map(shed).collect();
+    steps.push(ok(202, r#"{"message_number":1}"#));
+    let server = Server::start(steps).await;
+    let mut config = server.config();
+    config.retries.shed_for = Duration::from_secs(20);
+    let client = Client::new(config).unwrap();
+    send(&client, &Create::default()).await.unwrap();
+    assert_eq!(server.seen().len(), 10);
+}
+
+#[tokio::test]
 async fn the_server_says_when_to_come_back() {
     let wait = refusal(Code::TooManyRequests, &[("retry-after", "1")]);
     let server = Server::start(vec![wait, ok(202, r#"{"message_number":1}"#)]).await;

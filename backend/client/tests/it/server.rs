@@ -77,6 +77,7 @@ impl Server {
                 most: 3,
                 base: Duration::from_millis(1),
                 cap: Duration::from_millis(4),
+                ..Retries::default()
             },
             ..Config::new(&self.url)
         }

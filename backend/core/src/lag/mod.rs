@@ -6,6 +6,7 @@
 
 pub mod look;
 mod track;
+pub mod valve;
 pub mod watch;
 mod words;
 

@@ -11,6 +11,7 @@ mod ledger;
 mod letters;
 mod load;
 mod mode;
+mod open;
 mod process;
 mod proxy;
 mod raw;
@@ -93,6 +94,10 @@ enum Case {
     Dashboard(case::dashboard::Plan),
     /// What a look at the lag of very many partitions costs, and how large its answers are (engines)
     Partitions(case::partitions::Plan),
+    /// Three times as much as the backend can do; most of what it can do is done, and the rest refused fast
+    Overload(case::overload::Plan),
+    /// An application far above its limit beside a quiet one, which stays as fast as it was
+    Tenants(case::tenants::Plan),
     /// The real messages: numbers, bodies, counts and search, against the file
     Real(case::real::Plan),
 }
@@ -175,6 +180,8 @@ async fn dispatch(
         Case::Drift(plan) => case::drift::run(&plan, on, shape, seed, verdict).await,
         Case::Dashboard(plan) => case::dashboard::run(&plan, on, seed, verdict).await,
         Case::Partitions(plan) => case::partitions::run(&plan, on, verdict).await,
+        Case::Overload(plan) => case::overload::run(&plan, on, shape, verdict).await,
+        Case::Tenants(plan) => case::tenants::run(&plan, on, shape, verdict).await,
         Case::Real(plan) => case::real::run(&plan, on, shape, seed, verdict).await,
     }
 }

@@ -10,11 +10,13 @@ use uuid::Uuid;
 
 use crate::http::Api;
 use crate::http::extract::{App, Json, Wishes};
+use crate::http::guard::Place;
 use crate::http::problem::Refusal;
 use crate::http::serve::{Answer, accepted, pending};
 
 pub(super) async fn create(
     State(api): State<Api>,
+    place: Place,
     wishes: Wishes,
     body: Json<NewApplication>,
 ) -> Result<Response, Refusal> {
@@ -26,9 +28,12 @@ pub(super) async fn create(
         return Err(Broken::new("Idempotency-Key", "must be a UUID on POST /applications").into());
     }
     let key = wishes.stored_key(None, "applications", &body.bytes);
-    let token = api.backend.create_application(body.value.name, key).await?;
-    let status = match wishes.wait {
-        Some(limit) if api.backend.wait_application(token, limit).await? => StatusCode::CREATED,
+    let backend = api.backend.holding(place.held());
+    let token = backend.create_application(body.value.name, key).await?;
+    let status = match wishes.waiting(&place) {
+        Some((limit, _waiting)) if api.backend.wait_application(token, limit).await? => {
+            StatusCode::CREATED
+        }
         _ => StatusCode::ACCEPTED,
     };
     let location = format!("/applications/{}", token.reveal());
@@ -45,11 +50,11 @@ pub(super) async fn get(State(api): State<Api>, App(token): App) -> Result<Respo
 pub(super) async fn rename(
     State(api): State<Api>,
     App(token): App,
+    place: Place,
     body: Json<NewApplication>,
 ) -> Result<Response, Refusal> {
-    api.backend
-        .rename_application(token, body.value.name)
-        .await?;
+    let backend = api.backend.holding(place.held());
+    backend.rename_application(token, body.value.name).await?;
     let location = format!("/applications/{}", token.reveal());
     Ok(accepted(
         StatusCode::ACCEPTED,

@@ -11,26 +11,28 @@ use serde::Deserialize;
 
 use crate::http::Api;
 use crate::http::extract::{App, InChat, Params, Wishes, collect};
+use crate::http::guard::Place;
 use crate::http::problem::Refusal;
 use crate::http::serve::{Answer, accepted, page_limit, pending};
 
 pub(super) async fn create(
     State(api): State<Api>,
     App(token): App,
+    place: Place,
     wishes: Wishes,
     request: Request,
 ) -> Result<Response, Refusal> {
     // A chat has no properties: whatever body came is only bound to the key.
     let body = collect(request, limits::REQUEST_BYTES).await?;
-    api.guard.creates(token, 1)?;
     let key = wishes.stored_key(Some(token), "chats", &body);
-    let chat_number = api.backend.create_chat(token, key).await?;
+    let backend = api.backend.holding(place.held());
+    let chat_number = backend.create_chat(token, key).await?;
     let chat = ChatKey {
         token,
         chat: chat_number,
     };
-    let status = match wishes.wait {
-        Some(limit) if api.backend.wait_chat(chat, limit).await? => StatusCode::CREATED,
+    let status = match wishes.waiting(&place) {
+        Some((limit, _waiting)) if api.backend.wait_chat(chat, limit).await? => StatusCode::CREATED,
         _ => StatusCode::ACCEPTED,
     };
     let location = format!("/applications/{}/chats/{chat_number}", token.reveal());

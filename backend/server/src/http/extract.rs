@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use bytes::Bytes;
 use chat_core::error::Error;
@@ -13,10 +14,14 @@ use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::problem::{Code, Problem};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::http::Api;
+use crate::http::guard::Place;
 use crate::http::problem::Refusal;
 
 /// How long a body may take to arrive.
@@ -166,6 +171,13 @@ fn wait(preference: &str) -> Option<u64> {
 }
 
 impl Wishes {
+    /// How long to wait for the row, and the right to it; the place among those at work is left to
+    /// others meanwhile. `None` also where too many wait: a preference may be passed over.
+    pub(crate) fn waiting(&self, place: &Place) -> Option<(Duration, OwnedSemaphorePermit)> {
+        let limit = self.wait?;
+        Some((limit, place.wait()?))
+    }
+
     /// The key as it is kept: bound to application, path and body.
     #[must_use]
     pub fn stored_key(
@@ -182,7 +194,7 @@ impl Wishes {
 /// Reads a whole body.
 ///
 /// # Errors
-/// 413 beyond `limit` bytes, 408 when it does not arrive, 415 when it is declared as another media type.
+/// Those of [`collect`], and 415 when it is declared as another media type.
 pub async fn body(request: Request, media_type: &str, limit: usize) -> Result<Bytes, Refusal> {
     let declared = request
         .headers()
@@ -200,13 +212,32 @@ pub async fn body(request: Request, media_type: &str, limit: usize) -> Result<By
     collect(request, limit).await
 }
 
-/// Reads a whole body, whatever it is declared as.
+/// Reads a whole body, whatever it is declared as; then the request has its place among those at work.
 ///
 /// # Errors
-/// 413 beyond `limit` bytes, 408 when it does not arrive.
+/// 413 beyond `limit` bytes, 408 when it does not arrive, 503 where there is no place for it.
 pub async fn collect(request: Request, limit: usize) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), limit).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+    let place = request.extensions().get::<Place>().cloned();
+    let body = request.into_body();
+    let declared = body.size_hint().upper().map(usize::try_from);
+    let most = match declared {
+        Some(Ok(declared)) => declared.min(limit),
+        _ => limit,
+    };
+    // Held until the body has its place among those at work.
+    let _reading = match &place {
+        Some(place) => Some(place.reading(most)?),
+        None => None,
+    };
+    let body = arrived(Limited::new(body, limit), limit).await?;
+    if let Some(place) = place {
+        place.take_with(body.len()).await?;
+    }
+    Ok(body)
+}
+
+async fn arrived(body: Limited<Body>, limit: usize) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
         Err(_) => Err(Problem::new(
             Code::RequestTimeout,
             format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()),

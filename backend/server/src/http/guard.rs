@@ -1,186 +1,345 @@
-//! How much is let in, and what is measured of it.
+//! Who is let in: decided by the head of a request, before its body is read or a number is taken.
 
-use std::num::NonZeroU32;
+mod accounts;
+mod pace;
+mod place;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use chat_core::port::log::Topic;
+use chat_core::rates::Rates;
 use chat_wire::ids::AppToken;
 use chat_wire::problem::{Code, Problem};
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method};
 
+use self::accounts::{Account, Accounts};
+pub(crate) use self::place::Place;
+use self::place::Places;
 use crate::config::Config;
 use crate::http::Api;
 use crate::http::problem::{RETRY_SECONDS, Refusal};
-use crate::telemetry::{Metrics, Route};
-use crate::traffic::{Answered, Shed};
+use crate::pressure::Pressure;
+use crate::traffic::Shed;
 
-/// Takes between two clean-ups of limiters that nobody uses any more.
-const SWEEP_EVERY: u64 = 65_536;
+/// What a limit allows (draft-ietf-httpapi-ratelimit-headers, section 3).
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of it (section 4 of the same).
+const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Limits on requests at work and on what one application may create.
+/// Refusals a second that are answered at once.
+///
+/// A refusal costs about half of what a create does, most of it in reading a request and writing an
+/// answer: at three times the capacity refusing would leave no time for creates.
+const REFUSALS_AT_ONCE: u32 = 1_000;
+/// How long one beyond that is held back. It waits without work, and its connection brings no other;
+/// less than the second after which every refusal asks to come back.
+const HOLD_BACK: Duration = Duration::from_millis(600);
+
+/// Limits on requests at work and on what may be created.
 #[derive(Debug)]
 pub struct Guard {
-    in_flight: Semaphore,
-    rates: Option<DefaultKeyedRateLimiter<AppToken>>,
-    burst: u32,
-    takes: AtomicU64,
+    places: Arc<Places>,
+    accounts: Accounts,
+    /// What no application pays for: creates of applications.
+    nobody: Arc<Account>,
+    /// What refusals are paced by.
+    refusals: Account,
+    pressure: Arc<Pressure>,
+}
+
+/// Why a request was shed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// All places are taken.
+    AtWork,
+    /// One application has all that it may have.
+    ApplicationAtWork,
+    /// Bodies hold as much memory as they may.
+    Bytes,
+    /// A group is too far behind.
+    Lag,
+    /// The rate of creates is used up.
+    Rate,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::AtWork,
+        Self::ApplicationAtWork,
+        Self::Bytes,
+        Self::Lag,
+        Self::Rate,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AtWork => "at_work",
+            Self::ApplicationAtWork => "application_at_work",
+            Self::Bytes => "bytes",
+            Self::Lag => "lag",
+            Self::Rate => "rate",
+        }
+    }
+}
+
+/// A request that was shed, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) reason: Reason,
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        refused.refusal.shed(refused.reason)
+    }
+}
+
+/// What a request wants, as far as its method and path tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// To stay open for hours; it costs nothing while it waits.
+    Stream,
+    /// To read.
+    Read,
+    /// To create something of this topic.
+    Create(Topic),
+    /// To change what is there.
+    Change,
+}
+
+impl Asks {
+    fn of(method: &Method, route: &str) -> Self {
+        if *method == Method::POST {
+            return match route.rsplit('/').next() {
+                Some("applications") => Self::Create(Topic::Applications),
+                Some("chats") => Self::Create(Topic::Chats),
+                Some("messages" | "batch") => Self::Create(Topic::Messages),
+                // No such path: its answer costs no more than a refusal.
+                _ => Self::Read,
+            };
+        }
+        if *method == Method::PUT || *method == Method::DELETE {
+            return Self::Change;
+        }
+        match route.ends_with("/stream") {
+            true => Self::Stream,
+            false => Self::Read,
+        }
+    }
 }
 
 impl Guard {
     /// With the limits of the configuration.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        // One batch must fit into what a second allows, or it could never be sent.
-        let lines = u32::try_from(chat_core::limits::BATCH_LINES).unwrap_or(u32::MAX);
-        let burst = config.rate_limit.max(lines);
-        let rates = NonZeroU32::new(config.rate_limit).map(|rate| {
-            let burst = NonZeroU32::new(burst).unwrap_or(rate);
-            RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
-        });
+    pub fn new(config: &Config, pressure: Arc<Pressure>) -> Self {
         Self {
-            in_flight: Semaphore::new(config.max_in_flight as usize),
-            rates,
-            burst,
-            takes: AtomicU64::new(0),
+            places: Arc::new(Places::new(config.max_in_flight)),
+            accounts: Accounts::new(config.rate_limit),
+            nobody: Arc::new(Account::alone(config.applications_rate_limit)),
+            refusals: Account::alone(REFUSALS_AT_ONCE),
+            pressure,
         }
     }
 
-    /// Lets `count` creates of an application pass, before any number is taken.
-    ///
-    /// # Errors
-    /// 429 with the seconds to wait.
-    pub fn creates(&self, token: AppToken, count: usize) -> Result<(), Refusal> {
-        let Some(rates) = &self.rates else {
-            return Ok(());
-        };
-        if self
-            .takes
-            .fetch_add(1, Ordering::Relaxed)
-            .is_multiple_of(SWEEP_EVERY)
+    /// Waits where so much is refused that refusing is what the process would be busy with.
+    async fn hold_back(&self) {
+        if self.refusals.pass().is_err() {
+            tokio::time::sleep(HOLD_BACK).await;
+        }
+    }
+
+    /// Takes over the limits that operators have set for single applications.
+    pub fn set(&self, rates: Rates) {
+        self.accounts.set(rates);
+    }
+
+    /// Whether a request may go on, by its head alone.
+    fn check(&self, asks: Asks, account: Option<&Account>) -> Result<(), Refused> {
+        // The cheapest first: where no place is free, there is nothing else to find out.
+        self.places.look(account)?;
+        if let Asks::Create(topic) = asks
+            && let Some(refusal) = self.pressure.refusal(topic)
         {
-            rates.retain_recent();
+            return Err(Refused {
+                refusal,
+                reason: Reason::Lag,
+            });
         }
-        let count = u32::try_from(count)
-            .unwrap_or(u32::MAX)
-            .clamp(1, self.burst);
-        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        match rates.check_key_n(&token, count) {
-            Ok(Ok(())) | Err(_) => Ok(()),
-            Ok(Err(not_until)) => {
-                let wait = not_until.wait_time_from(DefaultClock::default().now());
+        if let (Asks::Create(_) | Asks::Change, Some(account)) = (asks, account) {
+            account.pass().map_err(|wait| {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                let problem = Problem::new(
-                    Code::TooManyRequests,
-                    "the application creates messages faster than its limit",
-                );
-                Err(Refusal::from(problem).after(seconds.max(RETRY_SECONDS)))
-            }
+                let detail = match asks {
+                    Asks::Create(Topic::Applications) => {
+                        "applications are created faster than the limit"
+                    }
+                    _ => "the application creates faster than its limit",
+                };
+                Refused {
+                    refusal: Refusal::from(Problem::new(Code::TooManyRequests, detail))
+                        .after(seconds.max(RETRY_SECONDS)),
+                    reason: Reason::Rate,
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Who pays: the application of the path, or nobody in particular.
+    fn account(&self, asks: Asks, path: &str) -> Option<Arc<Account>> {
+        if asks == Asks::Create(Topic::Applications) {
+            return Some(Arc::clone(&self.nobody));
+        }
+        let token = path.strip_prefix("/applications/")?.split('/').next()?;
+        Some(self.accounts.of(token.parse::<AppToken>().ok()?))
+    }
+}
+
+/// Sheds a request that comes beyond a limit; gives the others the right to a place.
+pub(crate) async fn admit(
+    State(api): State<Api>,
+    path: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let route = path.as_ref().map_or("", MatchedPath::as_str);
+    let asks = Asks::of(request.method(), route);
+    if asks == Asks::Stream {
+        return next.run(request).await;
+    }
+    let account = api.guard.account(asks, request.uri().path());
+    let place = Place::new(Arc::clone(&api.guard.places), account.clone());
+    let with_body = matches!(*request.method(), Method::POST | Method::PUT);
+    let admitted = api
+        .guard
+        .check(asks, account.as_deref())
+        .and_then(|()| match with_body {
+            // Who reads the body takes the place.
+            true => Ok(()),
+            false => place.take(),
+        });
+    let mut response = match admitted {
+        Ok(()) => {
+            request.extensions_mut().insert(place);
+            next.run(request).await
+        }
+        Err(refused) => Refusal::from(refused).into_response(),
+    };
+    if let Some(Shed(Some(reason))) = response.extensions().get() {
+        api.metrics.shed(*reason);
+        api.guard.hold_back().await;
+    }
+    if let (Asks::Create(_) | Asks::Change, Some(account)) = (asks, account) {
+        tell(&account, &mut response);
+    }
+    response
+}
+
+/// Says in the head of an answer what the limit is and what is left of it, where there is one.
+fn tell(account: &Account, response: &mut Response) {
+    let Some((rate, left)) = account.left() else {
+        return;
+    };
+    let seconds = left.full_in.as_secs() + u64::from(left.full_in.subsec_nanos() > 0);
+    let policy = format!("\"creates\";q={rate};w=1");
+    let left = format!("\"creates\";r={};t={seconds}", left.count);
+    let headers = response.headers_mut();
+    for (name, value) in [(POLICY, policy), (LEFT, left)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
         }
     }
 }
 
-/// Sheds a request when too many are at work: before its body is read, before it takes a number.
-pub(crate) async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
-    // A stream stays open for hours and costs nothing while it waits.
-    let stream = request.uri().path().ends_with("/stream");
-    let permit = if stream {
-        None
-    } else if let Ok(permit) = api.guard.in_flight.try_acquire() {
-        Some(permit)
-    } else {
-        api.metrics.shed.inc();
-        let problem = Problem::new(Code::Overloaded, "too many requests are at work");
-        return Refusal::from(problem).into_response();
-    };
-    let response = next.run(request).await;
-    drop(permit);
-    response
-}
+impl FromRequestParts<Api> for Place {
+    type Rejection = Refusal;
 
-/// Counts an answer of the API under the pattern of its route, and in the traffic.
-pub(crate) async fn measure(
-    State(metrics): State<Arc<Metrics>>,
-    path: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let _in_flight = metrics.traffic.enter();
-    let started = Instant::now();
-    let response = count(&metrics, path, request, next).await;
-    metrics.traffic.count(Answered {
-        status: response.status().as_u16(),
-        created: response.extensions().get().copied(),
-        shed: response.extensions().get::<Shed>().is_some(),
-        took: started.elapsed(),
-    });
-    response
-}
-
-/// Counts an answer of the admin listener under the pattern of its route.
-pub(crate) async fn measure_admin(
-    State(metrics): State<Arc<Metrics>>,
-    path: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    count(&metrics, path, request, next).await
-}
-
-async fn count(
-    metrics: &Metrics,
-    path: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let method = name_of(request.method());
-    let at_work = AtWork::begin(&metrics.in_flight);
-    let response = next.run(request).await;
-    drop(at_work);
-    let route = Route {
-        route: path.map_or_else(|| "(none)".to_owned(), |path| path.as_str().to_owned()),
-        method,
-        status: response.status().as_u16(),
-    };
-    metrics
-        .latency
-        .get_or_create(&route)
-        .observe(started.elapsed().as_secs_f64());
-    metrics.requests.get_or_create(&route).inc();
-    response
-}
-
-/// Counts a request as long as it is at work, also where its client goes away in the middle.
-struct AtWork<'a>(&'a Gauge<i64, AtomicI64>);
-
-impl<'a> AtWork<'a> {
-    fn begin(gauge: &'a Gauge<i64, AtomicI64>) -> Self {
-        gauge.inc();
-        Self(gauge)
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        let place = parts.extensions.get::<Self>().cloned();
+        // Every request comes through `admit`; one that did not would belong to no application.
+        Ok(place.unwrap_or_else(|| Self::new(Arc::clone(&api.guard.places), None)))
     }
 }
 
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tokio::time::Instant;
 
-/// The methods that routes take; anything else shares one label, or clients could make labels.
-fn name_of(method: &http::Method) -> &'static str {
-    match *method {
-        http::Method::GET => "GET",
-        http::Method::HEAD => "HEAD",
-        http::Method::POST => "POST",
-        http::Method::PUT => "PUT",
-        http::Method::DELETE => "DELETE",
-        _ => "OTHER",
+    use super::*;
+
+    fn guard() -> Guard {
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            config: Config,
+        }
+        let config = Flags::parse_from(["chatd"]).config;
+        Guard::new(&config, Arc::new(Pressure::new(&config)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_held_back_where_there_are_too_many() {
+        let guard = guard();
+        let began = Instant::now();
+        for _ in 0..REFUSALS_AT_ONCE {
+            guard.hold_back().await;
+        }
+        assert!(began.elapsed().is_zero());
+        guard.hold_back().await;
+        assert!(began.elapsed() >= HOLD_BACK);
+        guard.hold_back().await;
+        assert!(began.elapsed() < HOLD_BACK * 2);
+    }
+
+    #[test]
+    fn every_route_that_appends_is_known_by_its_path() {
+        let message = "/applications/{token}/chats/{chat}/messages/{message}";
+        for (method, route, asks) in [
+            (
+                Method::POST,
+                "/applications",
+                Asks::Create(Topic::Applications),
+            ),
+            (
+                Method::POST,
+                "/applications/{token}/chats",
+                Asks::Create(Topic::Chats),
+            ),
+            (
+                Method::POST,
+                "/applications/{token}/chats/{chat}/messages",
+                Asks::Create(Topic::Messages),
+            ),
+            (
+                Method::POST,
+                "/applications/{token}/chats/{chat}/messages/batch",
+                Asks::Create(Topic::Messages),
+            ),
+            (Method::PUT, "/applications/{token}", Asks::Change),
+            (Method::PUT, message, Asks::Change),
+            (Method::DELETE, message, Asks::Change),
+            (Method::GET, message, Asks::Read),
+            (Method::GET, "/search", Asks::Read),
+            (
+                Method::GET,
+                "/applications/{token}/chats/{chat}/messages/stream",
+                Asks::Stream,
+            ),
+        ] {
+            assert!(
+                crate::http::routes().iter().any(|(path, _)| path == route),
+                "{route}"
+            );
+            assert_eq!(Asks::of(&method, route), asks, "{method} {route}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use chat_core::applications::Read;
 use chat_core::error::Error;
 use chat_core::limits::{self, Broken};
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use crate::http::Api;
 use crate::http::extract::{self, InChat, Json, OneMessage, Params, Wishes};
+use crate::http::guard::Place;
 use crate::http::problem::Refusal;
 use crate::http::serve::{Answer, accepted, page_limit, pending};
 use crate::traffic::Created;
@@ -23,12 +25,16 @@ use crate::traffic::Created;
 pub(super) async fn create(
     State(api): State<Api>,
     InChat(chat): InChat,
+    place: Place,
     wishes: Wishes,
     body: Json<NewMessage>,
 ) -> Result<Response, Refusal> {
-    let bytes = body.bytes;
-    let (status, range) =
-        create_all(&api, chat, &wishes, "messages", &bytes, vec![body.value]).await?;
+    let scope = Scope {
+        chat,
+        path: "messages",
+        bytes: body.bytes,
+    };
+    let (status, range) = create_all(&api, &place, &wishes, scope, vec![body.value]).await?;
     let location = format!("{}/{}", messages_of(chat), range.first);
     let created = MessageCreated {
         message_number: range.first,
@@ -48,12 +54,19 @@ fn counted(mut response: Response, wishes: &Wishes, messages: u32) -> Response {
 pub(super) async fn create_batch(
     State(api): State<Api>,
     InChat(chat): InChat,
+    place: Place,
     wishes: Wishes,
     request: Request,
 ) -> Result<Response, Refusal> {
     let bytes = extract::body(request, "application/x-ndjson", limits::BATCH_BYTES).await?;
     let messages = lines(&bytes)?;
-    let (status, range) = create_all(&api, chat, &wishes, "batch", &bytes, messages).await?;
+    place.charge(messages.len().saturating_sub(1));
+    let scope = Scope {
+        chat,
+        path: "batch",
+        bytes,
+    };
+    let (status, range) = create_all(&api, &place, &wishes, scope, messages).await?;
     let location = format!(
         "{}?after={}&limit={}",
         messages_of(chat),
@@ -65,19 +78,28 @@ pub(super) async fn create_batch(
     Ok(counted(response, &wishes, messages))
 }
 
+/// Where messages are created, and what an idempotency key is bound to there.
+struct Scope {
+    chat: ChatKey,
+    /// `messages` or `batch`.
+    path: &'static str,
+    /// The body as it came.
+    bytes: Bytes,
+}
+
 async fn create_all(
     api: &Api,
-    chat: ChatKey,
+    place: &Place,
     wishes: &Wishes,
-    path: &str,
-    bytes: &[u8],
+    Scope { chat, path, bytes }: Scope,
     messages: Vec<NewMessage>,
 ) -> Result<(StatusCode, BatchRange), Refusal> {
-    api.guard.creates(chat.token, messages.len())?;
     let scope = format!("{}/{path}", chat.chat);
-    let key = wishes.stored_key(Some(chat.token), &scope, bytes);
+    let key = wishes.stored_key(Some(chat.token), &scope, &bytes);
+    drop(bytes);
     let single = messages.len() == 1;
-    let created = api.backend.create_messages(chat, messages, key).await;
+    let backend = api.backend.holding(place.held());
+    let created = backend.create_messages(chat, messages, key).await;
     let created = created.map_err(|error| match error {
         // The rules do not know a batch of one line from a single message.
         Error::Invalid(broken) if single && path == "batch" => {
@@ -85,7 +107,7 @@ async fn create_all(
         }
         other => other,
     })?;
-    let Some(limit) = wishes.wait else {
+    let Some((limit, _waiting)) = wishes.waiting(place) else {
         return Ok((StatusCode::ACCEPTED, created.range));
     };
     Ok(
@@ -184,19 +206,21 @@ fn names(known: &str, etag: &str) -> bool {
 pub(super) async fn edit(
     State(api): State<Api>,
     OneMessage(key): OneMessage,
+    place: Place,
     body: Json<EditMessage>,
 ) -> Result<Response, Refusal> {
-    api.guard.creates(key.chat.token, 1)?;
-    api.backend.edit_message(key, body.value.body).await?;
+    let backend = api.backend.holding(place.held());
+    backend.edit_message(key, body.value.body).await?;
     Ok(changed(key))
 }
 
 pub(super) async fn delete(
     State(api): State<Api>,
     OneMessage(key): OneMessage,
+    place: Place,
 ) -> Result<Response, Refusal> {
-    api.guard.creates(key.chat.token, 1)?;
-    api.backend.delete_message(key).await?;
+    let backend = api.backend.holding(place.held());
+    backend.delete_message(key).await?;
     Ok(changed(key))
 }
 

@@ -7,6 +7,7 @@ mod docs;
 pub(crate) mod door;
 pub mod extract;
 pub mod guard;
+mod measure;
 mod messages;
 pub mod openapi;
 pub mod problem;
@@ -84,7 +85,7 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(api.clone(), guard::admit))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&api.metrics),
-            guard::measure,
+            measure::measure,
         ))
         .with_state(api)
 }

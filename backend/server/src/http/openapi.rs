@@ -130,16 +130,23 @@ fn response(status: u16, codes: &BTreeSet<&'static str>) -> Value {
         .filter(of_these)
         .all(|code| transient(*code))
     {
-        response["headers"] = header("Retry-After");
+        response["headers"] = headers(&["Retry-After"]);
+    }
+    if status == Code::TooManyRequests.status() {
+        response["headers"] = headers(&["Retry-After", "RateLimit-Policy", "RateLimit"]);
     }
     if status == Code::Unauthorized.status() {
-        response["headers"] = header("WWW-Authenticate");
+        response["headers"] = headers(&["WWW-Authenticate"]);
     }
     response
 }
 
-fn header(name: &str) -> Value {
-    json!({ name: { "$ref": format!("#/components/headers/{name}") } })
+fn headers(names: &[&str]) -> Value {
+    let entry = |name: &&str| {
+        let reference = format!("#/components/headers/{name}");
+        ((*name).to_owned(), json!({ "$ref": reference }))
+    };
+    names.iter().map(entry).collect::<Map<_, _>>().into()
 }
 
 fn remove(object: &mut Value, name: &str) -> Value {
@@ -192,6 +199,9 @@ mod tests {
         );
         let wait = parameters["Prefer"]["description"].as_str().unwrap();
         assert!(wait.contains(&format!("at most {}", limits::WAIT_SECONDS)));
+        let set = &document["paths"]["/admin/applications/{token}/limit"]["put"];
+        let most = set["description"].as_str().unwrap().replace(',', "");
+        assert!(most.contains(&format!("At most {} ", limits::RATES)));
     }
 
     #[test]

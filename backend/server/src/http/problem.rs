@@ -7,6 +7,7 @@ use chat_wire::problem::{Code, MEDIA_TYPE, Problem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::http::guard::Reason;
 use crate::traffic::Shed;
 
 /// Seconds after which another try is worth it, where nothing better is known.
@@ -17,6 +18,7 @@ pub const RETRY_SECONDS: u64 = 1;
 pub struct Refusal {
     problem: Box<Problem>,
     retry_after: Option<u64>,
+    shed: Option<Reason>,
 }
 
 impl Refusal {
@@ -25,6 +27,19 @@ impl Refusal {
     pub const fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// Because of this limit.
+    #[must_use]
+    pub const fn shed(mut self, reason: Reason) -> Self {
+        self.shed = Some(reason);
+        self
+    }
+
+    /// Seconds until another try is worth it, where one is.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<u64> {
+        self.retry_after
     }
 
     /// The document.
@@ -46,6 +61,7 @@ impl From<Box<Problem>> for Refusal {
         Self {
             problem,
             retry_after,
+            shed: None,
         }
     }
 }
@@ -82,7 +98,7 @@ impl IntoResponse for Refusal {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if limited {
-            response.extensions_mut().insert(Shed);
+            response.extensions_mut().insert(Shed(self.shed));
         }
         response
     }

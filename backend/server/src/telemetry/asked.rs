@@ -3,6 +3,7 @@
 //! It is put into a page of its own every time, so that what could not be asked is not in it: a gauge
 //! that keeps its last value, or shows zero, would say that all is well.
 
+use chat_core::port::log;
 use chat_core::recover::Recoveries;
 use chat_wire::admin::lag::{GroupLag, Lag, Status};
 use chat_wire::time::Timestamp;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{PREFIX, Seconds};
+use crate::pressure::Pressure;
 use crate::stats::{DeadLetters, age_ms};
 
 /// The answers.
@@ -21,6 +23,8 @@ pub struct Asked<'a> {
     pub lag: &'a Lag,
     /// Those that wait; `None` where that is unknown.
     pub dead_letters: Option<DeadLetters>,
+    /// Where creates are shed.
+    pub pressure: &'a Pressure,
     /// Counters that could not be believed.
     pub recoveries: Recoveries,
 }
@@ -49,6 +53,7 @@ impl Asked<'_> {
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
         groups(&mut registry, &self.lag.groups);
+        pressure(&mut registry, self.pressure);
         if let Some(letters) = self.dead_letters {
             dead_letters(&mut registry, letters);
         }
@@ -128,6 +133,34 @@ fn groups(registry: &mut Registry, groups: &[GroupLag]) {
         "log_group_status",
         "1 for the status that a group has, 0 for the others",
         status,
+    );
+}
+
+fn pressure(registry: &mut Registry, pressure: &Pressure) {
+    let shedding = pressure.shedding();
+    let shed = Family::<Group, Gauge>::default();
+    for group in log::Group::ALL {
+        let name = group.name().to_owned();
+        let shut = shedding.iter().any(|one| one.group == name);
+        let label = Group { group: name };
+        shed.get_or_create(&label).set(i64::from(shut));
+    }
+    registry.register(
+        "log_lag_shedding_status",
+        "1 for a group that is so far behind that this process sheds creates, 0 for the others",
+        shed,
+    );
+    let limits = pressure.limits();
+    registry.register(
+        "log_lag_limit_records",
+        "Records that a group may be behind before creates are shed; 0 for no limit",
+        ConstGauge::new(signed(limits.records)),
+    );
+    registry.register_with_unit(
+        "log_lag_limit",
+        "Bytes that a group may be behind before creates are shed; 0 for no limit",
+        Unit::Bytes,
+        ConstGauge::new(signed(limits.bytes)),
     );
 }
 

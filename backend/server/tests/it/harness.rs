@@ -1,12 +1,13 @@
 //! A server on ports that the system chooses and a directory that goes away with it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config as ClientConfig, Create};
 use chat_core::backend::Backend;
+use chat_core::port::store::Transaction;
 use chat_server::boot::{Error, Role, Running};
 use chat_server::config::Worker;
 use chat_wire::applications::NewApplication;
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     running: Running,
     data: Arc<TempDir>,
     flags: Vec<&'static str>,
+    /// What keeps the workers of an idle one from their work.
+    held: Mutex<Option<Box<dyn Transaction>>>,
     pub(crate) client: Client,
     pub(crate) admin: Admin,
 }
@@ -63,6 +66,7 @@ impl Server {
             running,
             data,
             flags,
+            held: Mutex::default(),
             client,
             admin,
         })
@@ -74,6 +78,38 @@ impl Server {
         Self::as_role(data, flags.to_vec(), Role::Api)
             .await
             .unwrap()
+    }
+
+    /// One whose messages are appended and not applied, until it is told to [`Server::work`].
+    ///
+    /// On the engines no worker is there. The embedded default has them all in its process; they wait
+    /// for a transaction that somebody else has begun.
+    pub(crate) async fn idle(flags: &[&'static str]) -> Self {
+        if mode::on_engines() {
+            return Self::api_alone(flags).await;
+        }
+        let server = Self::with(flags).await;
+        let store = &server.backend().ports().store;
+        let held = store.begin_free().await.unwrap();
+        *server.held.lock().unwrap() = Some(held);
+        server
+    }
+
+    /// Lets an idle one begin to apply; what comes back works as long as it is kept.
+    pub(crate) async fn work(&self) -> Vec<Running> {
+        drop(self.held.lock().unwrap().take());
+        let mut workers = Vec::new();
+        if mode::on_engines() {
+            for worker in [
+                Worker::Applications,
+                Worker::Chats,
+                Worker::Messages,
+                Worker::Search,
+            ] {
+                workers.push(self.worker(worker).await);
+            }
+        }
+        workers
     }
 
     /// A worker beside it, on the same data.

@@ -32,6 +32,10 @@ async fn metrics_have_names_that_are_conventional() {
         "# TYPE chatd_counter_recoveries counter",
         "# TYPE chatd_counter_recovery_failures counter",
         "# TYPE chatd_worker_retries counter",
+        "# TYPE chatd_http_requests_shed counter",
+        "# TYPE chatd_log_lag_shedding_status gauge",
+        "# TYPE chatd_log_lag_limit_records gauge",
+        "# TYPE chatd_log_lag_limit_bytes gauge",
         "# TYPE chatd_build info",
         "# TYPE process_start_time_seconds gauge",
         "# EOF",
@@ -53,8 +57,9 @@ async fn metrics_have_names_that_are_conventional() {
 
 /// What a name may end with, so that whoever reads it knows what is counted: the unit, or the suffix
 /// that the type has.
-const UNITS: [&str; 7] = [
+const UNITS: [&str; 8] = [
     "_seconds",
+    "_bytes",
     "_records",
     "_members",
     "_waiting",

@@ -1,12 +1,14 @@
 //! Too much: refused at once, with a time to come back, and without a number.
 
+use chat_wire::ids::AppToken;
 use chat_wire::problem::Code;
-use serde_json::Value;
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::{Chat, PATIENCE, Server, eventually};
+use crate::raw::Answer;
 
 /// A create whose body has not arrived yet.
 pub(crate) struct Unfinished(TcpStream);
@@ -39,68 +41,146 @@ impl Unfinished {
     }
 }
 
+async fn create(server: &Server, chat: Chat) -> Answer {
+    let request = server.post(chat.path("/messages")).json(r#"{"body":"x"}"#);
+    request.send().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn beyond_the_requests_at_work_there_is_503() {
+async fn beyond_the_requests_at_work_there_is_503_and_no_number() {
     let server = Server::with(&["--max-in-flight=1"]).await;
     let chat = server.chat().await;
-    let slow = Unfinished::open(&server, chat).await;
-    let shed = eventually("the first request holds the only place", async || {
-        let answer = server.get(chat.path("")).send().await;
-        (answer.status == 503).then_some(answer)
+    let mut taken = 0;
+    // One place for forty at once: that none of them meets another would be a wonder, and not a lasting one.
+    eventually("one that is shed", async || {
+        let answers = join_all((0..40).map(|_| create(&server, chat))).await;
+        let (done, shed): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status < 300);
+        taken += done.len();
+        for answer in &shed {
+            answer.refused(Code::Overloaded, None, None);
+            assert_eq!(answer.header("retry-after"), "1");
+        }
+        (!shed.is_empty()).then_some(())
     })
     .await;
-    shed.refused(Code::Overloaded, None, None);
-    assert_eq!(shed.header("retry-after"), "1");
-    let create = server.post(chat.path("/messages")).json(r#"{"body":"x"}"#);
-    create.send().await.refused(Code::Overloaded, None, None);
     // Health does not stand in the same queue.
     assert_eq!(server.admin_get("/livez").send().await.status, 200);
     let metrics = server.admin_get("/metrics").send().await;
-    assert!(
-        !metrics
-            .text()
-            .contains("chatd_http_requests_shed_total 0\n")
-    );
+    let none = "chatd_http_requests_shed_total{reason=\"at_work\"} 0\n";
+    assert!(!metrics.text().contains(none), "{}", metrics.text());
+    let number = server.say(chat, "next").await;
+    assert_eq!(usize::try_from(number).unwrap(), taken + 1);
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_slowly_takes_no_place() {
+    let server = Server::with(&["--max-in-flight=1"]).await;
+    let chat = server.chat().await;
+    let slow = Unfinished::open(&server, chat).await;
+    eventually("the slow one is there", async || {
+        let metrics = server.admin_get("/metrics").send().await;
+        let both = metrics.text().contains("chatd_http_requests_in_flight 2\n");
+        both.then_some(())
+    })
+    .await;
+    assert_eq!(create(&server, chat).await.number(202), 1);
     let answer = slow.finish().await;
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-    assert!(answer.ends_with(r#"{"message_number":1}"#), "{answer}");
-    // What was shed has taken no number.
-    assert_eq!(server.say(chat, "next").await, 2);
+    assert!(answer.ends_with(r#"{"message_number":2}"#), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_row_takes_no_place() {
+    let server = Server::idle(&["--max-in-flight=1"]).await;
+    let chat = server.chat().await;
+    let request = server.post(chat.path("/messages")).json(r#"{"body":"x"}"#);
+    let waiting = tokio::spawn(request.wait().send());
+    let second = eventually("the first one waits", async || {
+        let answer = create(&server, chat).await;
+        match answer.status {
+            202 => Some(answer.number(202)),
+            _ => {
+                answer.refused(Code::Overloaded, None, None);
+                None
+            }
+        }
+    })
+    .await;
+    assert!(second <= 2, "{second}");
+    let _working = server.work().await;
+    assert_eq!(waiting.await.unwrap().number(201), 3 - second);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_the_rate_there_is_429() {
-    let server = Server::with(&["--rate-limit=1"]).await;
+    let server = Server::with(&["--rate-limit=10"]).await;
     let (chat, other) = (server.chat().await, server.chat().await);
     let batch = |chat: Chat, lines: usize| {
         let request = server.post(chat.path("/messages/batch"));
         request.ndjson("{\"body\":\"x\"}\n".repeat(lines)).send()
     };
-    // What one second allows is at least one batch. Creating the chat took one of it.
-    assert_eq!(batch(chat, 999).await.status, 202);
-    let refused = batch(chat, 100).await;
-    refused.refused(Code::TooManyRequests, None, None);
-    let seconds: u64 = refused.header("retry-after").parse().unwrap();
-    assert!((60..=100).contains(&seconds), "{seconds}");
-    // Nobody else waits for that.
-    assert_eq!(batch(other, 999).await.status, 202);
-    // Refused as a whole: the number goes on where it was.
-    eventually("a create within the rate", async || {
-        let request = server.post(chat.path("/messages")).json(r#"{"body":"x"}"#);
-        let answer = request.send().await;
-        if answer.status == 429 {
-            answer.refused(Code::TooManyRequests, None, None);
-            return None;
-        }
-        assert_eq!(answer.number(202), 1000);
-        Some(())
-    })
-    .await;
-    let page: Value = server
-        .get(chat.path("/messages?limit=1"))
+    // A batch of any size passes, and what comes next waits for all of it.
+    let whole = batch(chat, 1_000).await;
+    assert_eq!(whole.status, 202);
+    assert_eq!(whole.header("ratelimit-policy"), "\"creates\";q=10;w=1");
+    assert!(whole.header("ratelimit").starts_with("\"creates\";r=0;t="));
+    for refused in [
+        batch(chat, 1).await,
+        create(&server, chat).await,
+        server.delete(chat.message(1)).send().await,
+    ] {
+        refused.refused(Code::TooManyRequests, None, None);
+        let seconds: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((60..=100).contains(&seconds), "{seconds}");
+    }
+    // It is refused by its head: what the body says is never looked at.
+    let unread = server.post(chat.path("/messages")).json("no JSON at all");
+    unread
         .send()
         .await
-        .is(200);
-    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
+        .refused(Code::TooManyRequests, None, None);
+    // Who only reads is not limited, and nobody else waits.
+    assert_eq!(server.get(chat.path("/messages")).send().await.status, 200);
+    assert_eq!(create(&server, other).await.number(202), 1);
+    let shed = "chatd_http_requests_shed_total{reason=\"rate\"} 4\n";
+    let metrics = server.admin_get("/metrics").send().await;
+    assert!(metrics.text().contains(shed), "{}", metrics.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn within_the_rate_nothing_is_refused_for_long_and_numbers_are_dense() {
+    let server = Server::with(&["--rate-limit=20"]).await;
+    let chat = server.chat().await;
+    let mut numbers = Vec::new();
+    for _ in 0..30 {
+        let number = eventually("a create within the rate", async || {
+            let answer = create(&server, chat).await;
+            if answer.status == 429 {
+                assert_eq!(answer.header("retry-after"), "1");
+                return None;
+            }
+            Some(answer.number(202))
+        });
+        numbers.push(number.await);
+    }
+    assert!(numbers.into_iter().eq(1..=30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applications_are_limited_as_a_whole() {
+    let server = Server::with(&["--applications-rate-limit=1"]).await;
+    let new = || {
+        let request = server.post("/applications").json(r#"{"name":"x"}"#);
+        request.send()
+    };
+    let made = new().await;
+    let token: AppToken = serde_json::from_value(made.member(202, "token")).unwrap();
+    new().await.refused(Code::TooManyRequests, None, None);
+    // The application that is there is not concerned.
+    let chat = server.chat_of(token).await;
+    assert_eq!(create(&server, chat).await.number(202), 1);
+    eventually("another application", async || {
+        (new().await.status == 202).then_some(())
+    })
+    .await;
 }

@@ -36,12 +36,75 @@ pub struct Stats {
     /// What the last comparison found; absent before the first.
     #[serde(default)]
     pub drift: Option<DriftSeen>,
+    /// Groups that are too far behind, for which this process sheds creates; none where it sheds none.
+    #[serde(default)]
+    pub shedding: Vec<Shedding>,
     /// Dead letters that wait.
     #[serde(default)]
     pub dead_letters: Option<u64>,
     /// Age of the oldest dead letter that waits, in milliseconds.
     #[serde(default)]
     pub oldest_dead_letter_ms: Option<u64>,
+}
+
+/// A group that is so far behind that creates which it would have to apply are shed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shedding {
+    /// For example `messages-index`.
+    pub group: String,
+    /// What is not created meanwhile: `applications`, `chats` or `messages`.
+    pub topic: String,
+    /// What the next three are counted in.
+    pub measure: Measure,
+    /// How far it is behind.
+    pub lag: u64,
+    /// How far it may be.
+    pub limit: u64,
+    /// Creates go on when it is down to this.
+    pub resume: u64,
+    /// Since when creates are shed.
+    pub since: Timestamp,
+}
+
+/// What a lag is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Records of the log.
+    Records,
+    /// Bytes, by the mean size of the records that this process appended lately.
+    Bytes,
+}
+
+impl Measure {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl Shedding {
+    /// The same in words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self {
+            group,
+            topic,
+            lag,
+            limit,
+            resume,
+            ..
+        } = self;
+        let unit = self.measure.as_str();
+        format!(
+            "{group} is {lag} {unit} behind, above the limit of {limit}: creates of {topic} are shed \
+             until it is down to {resume}"
+        )
+    }
 }
 
 /// What this process did, a second.

@@ -12,7 +12,7 @@ mod wait;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chat_client::client::{Client, Config, Create};
 use chat_client::observer::Observer;
@@ -41,6 +41,10 @@ use crate::signals;
 
 /// Retries of one call where nobody said how many: enough to sit out a restart of the server.
 const RETRIES: u32 = 8;
+
+/// How long a batch waits while the server sheds creates: an import that is faster than the workers
+/// becomes as fast as they are.
+const SHED_FOR: Duration = Duration::from_secs(3_600);
 
 /// What to do about an import that was not completed.
 const RUN_AGAIN: &str =
@@ -309,6 +313,7 @@ fn config(session: &Session, notes: &Arc<OnceLock<Box<Notes>>>) -> Config {
     let mut config = session.client_config(&session.settings.server);
     if session.settings.retries_is_default {
         config.retries.most = RETRIES;
+        config.retries.shed_for = SHED_FOR;
     }
     config.observer = Observer::new(move |event| {
         if let Some(text) = describe(event, quiet, verbose) {

@@ -69,6 +69,7 @@ pub(crate) fn stats(at: Timestamp) -> Stats {
             summary: summary(),
             running: None,
         }),
+        shedding: Vec::new(),
         dead_letters: Some(103),
         oldest_dead_letter_ms: Some(7_380_000),
     }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use chat_core::port::Ports;
+use chat_wire::admin::stats::Shedding;
 use chat_wire::admin::{Check, Readiness};
 use http::StatusCode;
 use tokio::time::{Instant, timeout};
 
 use crate::http::admin::Admin;
 use crate::http::serve::json;
+use crate::pressure::Pressure;
 
 /// How long a dependency may take to answer a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,7 +22,7 @@ pub(super) async fn alive() -> &'static str {
 }
 
 pub(super) async fn ready(State(admin): State<Admin>) -> Response {
-    let readiness = readiness(admin.backend.ports()).await;
+    let readiness = readiness(admin.backend.ports(), &admin.pressure).await;
     let status = if readiness.ready {
         StatusCode::OK
     } else {
@@ -30,19 +32,34 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 /// Asks every dependency, all at once.
-pub(crate) async fn readiness(ports: &Ports) -> Readiness {
+pub(crate) async fn readiness(ports: &Ports, pressure: &Pressure) -> Readiness {
     let (store, log, counters, search) = tokio::join!(
         check("store", ports.store.check()),
         check("log", ports.log.check()),
         check("counters", ports.counters.check()),
         check("search", ports.search.check()),
     );
-    let checks = vec![store, log, counters, search];
+    let mut checks = vec![store, log, counters, search];
     // Without the index everything but search is served.
     let ready = checks
         .iter()
         .all(|check| check.ok || check.name == "search");
+    // Reads and changes are served, and whoever creates is told when to come back: a process that
+    // sheds is as ready as any other one.
+    checks.extend(backlog(pressure));
     Readiness { ready, checks }
+}
+
+/// Only there while creates are shed: nobody is asked for it.
+fn backlog(pressure: &Pressure) -> Option<Check> {
+    let shedding = pressure.shedding();
+    let told: Vec<String> = shedding.iter().map(Shedding::text).collect();
+    (!told.is_empty()).then(|| Check {
+        name: "lag".to_owned(),
+        ok: false,
+        elapsed_ms: 0,
+        detail: Some(told.join("; ")),
+    })
 }
 
 async fn check<E: std::fmt::Display>(

@@ -12,6 +12,7 @@ pub(super) async fn page(State(admin): State<Admin>) -> Response {
     let asked = Asked {
         lag: &lag,
         dead_letters,
+        pressure: &admin.pressure,
         recoveries: admin.backend.recoveries(),
     };
     let mut response = admin.metrics.text(&asked).into_response();

@@ -7,6 +7,7 @@ mod doctor;
 mod drift;
 mod health;
 mod lag;
+mod limit;
 mod metrics;
 mod reconcile;
 mod stats;
@@ -21,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::health::readiness;
 pub(crate) use self::lag::head;
-use crate::http::{guard, method_not_allowed, no_such_path};
+use crate::http::{measure, method_not_allowed, no_such_path};
+use crate::pressure::Pressure;
 use crate::sampler::Sampler;
 use crate::stats::Snapshots;
 use crate::telemetry::Metrics;
@@ -35,6 +37,10 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// How far each group is behind.
     pub sampler: Arc<Sampler>,
+    /// For which groups creates are shed.
+    pub pressure: Arc<Pressure>,
+    /// Messages a second of an application for which nothing else was set; 0 for no limit.
+    pub default_rate: u32,
     /// Everything at a glance.
     pub snapshots: Arc<Snapshots>,
     /// Cancelled when the server stops: streams end.
@@ -58,6 +64,10 @@ pub fn guarded_routes() -> Vec<(&'static str, MethodRouter<Admin>)> {
     vec![
         ("/metrics", get(metrics::page)),
         ("/admin/applications", get(applications::list)),
+        (
+            "/admin/applications/{token}/limit",
+            get(limit::show).put(limit::set).delete(limit::take_back),
+        ),
         ("/admin/lag", get(lag::show)),
         ("/admin/stats", get(stats::show)),
         ("/admin/stats/stream", get(stats::open)),
@@ -95,7 +105,7 @@ pub fn router(admin: Admin) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&admin.metrics),
-            guard::measure_admin,
+            measure::measure_admin,
         ))
         .with_state(admin)
 }
