@@ -24,9 +24,7 @@ const FEW: f64 = 3.0;
 /// The search ends where the highest rate that held and the lowest that did not are this close.
 const CLOSE: f64 = 1.04;
 /// Most trials, whatever they find.
-const TRIALS_MAX: u32 = 24;
-/// Longest wait for the workers between two trials.
-const DRAIN_MAX: Duration = Duration::from_secs(120);
+const TRIALS_MAX: u32 = 32;
 /// Highest rate that is tried.
 const RATE_MAX: f64 = 200_000.0;
 
@@ -37,6 +35,8 @@ pub(crate) struct FindMax {
     pub(crate) from: f64,
     /// Length of each trial.
     pub(crate) trial: Duration,
+    /// Longest wait for the workers between two trials.
+    pub(crate) drain_max: Duration,
 }
 
 /// Searches; gives what was measured at the highest rate that held, and every trial.
@@ -53,11 +53,12 @@ pub(crate) async fn search(
     let mut best: Option<Measured> = None;
     let (mut held, mut failed) = (0.0_f64, f64::INFINITY);
     let mut rate = find.from;
+    let mut again = false;
     for salt in 0..TRIALS_MAX {
         if driver.stop.load(std::sync::atomic::Ordering::Relaxed) {
             break;
         }
-        drained(admin, DRAIN_MAX, &driver.stop).await;
+        drained(admin, find.drain_max, &driver.stop).await;
         let (measured, trial) = attempt(driver, plan, rate, find.trial, salt.into()).await?;
         // Half a trial says nothing of its rate.
         if driver.stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -71,9 +72,14 @@ pub(crate) async fn search(
         if met {
             held = rate;
             best = Some(measured);
+        } else if !again {
+            // One pause of a collector or a merge is no limit: a rate fails when it fails twice.
+            again = true;
+            continue;
         } else {
             failed = rate;
         }
+        again = false;
         if failed / held <= CLOSE || held >= RATE_MAX {
             break;
         }

@@ -18,12 +18,12 @@ use crate::load::report::Freshness;
 use crate::load::world::World;
 
 /// Between two looks at the lag.
-const LAG_EVERY: Duration = Duration::from_millis(500);
+const LAG_EVERY: Duration = Duration::from_secs(1);
 /// Samples that are followed at once; others are left out.
-const FOLLOWED_MAX: usize = 16;
+const FOLLOWED_MAX: usize = 8;
 /// Pauses between two looks for a row, and for a document: looking is load too.
 const ROW_EVERY: Duration = Duration::from_millis(5);
-const DOCUMENT_EVERY: Duration = Duration::from_millis(50);
+const DOCUMENT_EVERY: Duration = Duration::from_millis(100);
 /// A sample that cannot be seen for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::port::log::{Consumer, Error, Group, PartitionId, PollLimits, Polled};
 use futures_util::{FutureExt, StreamExt};
-use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, TopicPartitionList};
@@ -57,6 +57,16 @@ struct Stall {
     seen: BTreeMap<u32, (u64, u64)>,
 }
 
+/// Bytes that a fetch waits for, and milliseconds that it waits at most: rows are read back at once by
+/// whoever wrote them, documents are visible with the next refresh of the index anyway.
+const fn fetch(group: Group) -> (&'static str, &'static str) {
+    match group {
+        Group::MessagesIndex => ("262144", "50"),
+        Group::MessagesStore => ("65536", "10"),
+        Group::ApplicationsStore | Group::ChatsStore => ("1", "500"),
+    }
+}
+
 impl Member {
     pub(super) fn join(
         names: &Names,
@@ -68,7 +78,10 @@ impl Member {
         let mut config = names.base();
         config.set("group.id", names.group(group));
         config.set("partition.assignment.strategy", "cooperative-sticky");
-        config.set("enable.auto.commit", "false");
+        // What is stored after the data is committed once a second, and before partitions are given
+        // away. A commit for each batch would be a record for each batch in the broker's own log.
+        config.set("enable.auto.commit", "true");
+        config.set("auto.commit.interval.ms", "1000");
         config.set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", "error");
         config.set("allow.auto.create.topics", "false");
@@ -79,6 +92,14 @@ impl Member {
         // A full queue is filled again at once instead of a second later.
         config.set("fetch.queue.backoff.ms", "5");
         config.set("queued.max.messages.kbytes", "16384");
+        // Without a least amount the broker answers for every record that comes, and most of its time,
+        // and of the worker's, goes into answers of one record. At low rates this is the longest delay.
+        let (bytes, millis) = fetch(group);
+        for (name, value) in [("fetch.min.bytes", bytes), ("fetch.wait.max.ms", millis)] {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
         let rebalance = Rebalance::default();
         let client: Client = config.create_with_context(rebalance.clone())?;
         client.subscribe(&[&topic])?;
@@ -390,10 +411,9 @@ impl Consumer for Member {
 
     async fn commit(&mut self, partition: PartitionId, next: u64) -> Result<(), Error> {
         let list = reader::at(&self.topic, partition, next)?;
-        // Sent in the background, and before the partition is given away. It is for display: what is
-        // lost of it is made good by the next one.
-        if let Err(error) = self.client()?.commit(&list, CommitMode::Async) {
-            tracing::debug!(group = self.group.name(), %error, "a commit was not sent");
+        // It is for display: what is lost of it is made good by the next one.
+        if let Err(error) = self.client()?.store_offsets(&list) {
+            tracing::debug!(group = self.group.name(), %error, "an offset was not stored");
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 const NOTICE: Duration = Duration::from_millis(1_500);
 /// How long a record waits for company. Under load records gather while earlier requests are under
 /// way; alone, one should not wait.
-const LINGER_MS: &str = "1";
+const LINGER_MS: &str = "2";
 /// How long leaving waits for what is under way.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -60,7 +60,9 @@ async fn work(ports: &Ports) {
                 if !index::ready(ports, partition, batch.next).await.unwrap() {
                     continue;
                 }
-                index::index(ports, &batch).await.unwrap();
+                index::index(ports, std::slice::from_ref(&batch))
+                    .await
+                    .unwrap();
             }
             let applied = apply(ports.store.as_ref(), &batch, &Numbers::new()).await;
             match applied.unwrap() {

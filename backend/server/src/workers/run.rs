@@ -16,7 +16,16 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// What a worker does with a batch of one partition.
+/// Records of one partition that follow each other; there is at least one.
+#[derive(Debug)]
+pub struct Work {
+    /// Whose they are.
+    pub partition: PartitionId,
+    /// In order of offset.
+    pub records: Vec<Record>,
+}
+
+/// What a worker does with batches.
 #[async_trait]
 pub trait Job: Send + Sync {
     /// The group that it works for.
@@ -25,9 +34,14 @@ pub trait Job: Send + Sync {
     /// How much it wants at once.
     fn limits(&self) -> PollLimits;
 
-    /// Does all of it and makes it durable, together with the position. Called again with the same
-    /// records after an error.
-    async fn handle(&self, partition: PartitionId, records: &[Record]) -> Result<(), Failure>;
+    /// From how many partitions it takes batches at once; all of them together stay within the limits.
+    fn partitions(&self) -> usize {
+        1
+    }
+
+    /// Does all of it and makes it durable, together with the positions. Called again with the same
+    /// work after an error.
+    async fn handle(&self, work: &[Work]) -> Result<(), Failure>;
 }
 
 /// Why a job did not do a batch.
@@ -107,10 +121,14 @@ async fn consume(
         wait_ms: POLL_WAIT_MS,
         ..job.limits()
     };
+    let mut met = None;
     while !stop.is_cancelled() {
-        let polled = tokio::select! {
-            polled = consumer.poll(limits) => polled?,
-            () = stop.cancelled() => return Ok(()),
+        let polled = match met.take() {
+            Some(polled) => polled,
+            None => tokio::select! {
+                polled = consumer.poll(limits) => polled?,
+                () = stop.cancelled() => return Ok(()),
+            },
         };
         match polled {
             Polled::Assigned(partitions) => {
@@ -132,16 +150,60 @@ async fn consume(
             } => stopped(job.group(), partition, asked, start),
             Polled::Revoked(_) | Polled::Idle => {}
             Polled::Records(records) => {
-                let (Some(first), Some(last)) = (records.first(), records.last()) else {
+                let mut work: Vec<Work> = work(records).into_iter().collect();
+                met = gather(&mut work, job.partitions(), limits, consumer).await?;
+                if work.is_empty() {
                     continue;
-                };
-                let (partition, next) = (first.partition, last.offset + 1);
-                persist(job, partition, &records, metrics, stop).await?;
-                consumer.commit(partition, next).await?;
+                }
+                persist(job, &work, metrics, stop).await?;
+                for Work { partition, records } in &work {
+                    if let Some(last) = records.last() {
+                        consumer.commit(*partition, last.offset + 1).await?;
+                    }
+                }
             }
         }
     }
     Ok(())
+}
+
+fn work(records: Vec<Record>) -> Option<Work> {
+    let partition = records.first()?.partition;
+    Some(Work { partition, records })
+}
+
+/// Adds what is there already of other partitions, and says what else was met. What belongs to
+/// somebody else by then is left to them.
+async fn gather(
+    work: &mut Vec<Work>,
+    partitions: usize,
+    limits: PollLimits,
+    consumer: &mut dyn Consumer,
+) -> Result<Option<Polled>, Failure> {
+    while work.len() < partitions {
+        let records = work.iter().flat_map(|one| &one.records);
+        let (count, bytes) = records.fold((0, 0), |(count, bytes), record| {
+            (count + 1, bytes + record.value.len())
+        });
+        if count >= limits.records || bytes >= limits.bytes {
+            break;
+        }
+        let left = PollLimits {
+            records: limits.records - count,
+            bytes: limits.bytes - bytes,
+            wait_ms: 0,
+        };
+        match consumer.poll(left).await? {
+            Polled::Records(more) => work.extend(self::work(more)),
+            Polled::Idle => break,
+            Polled::Revoked(gone) => {
+                work.retain(|one| !gone.contains(&one.partition));
+                return Ok(Some(Polled::Revoked(gone)));
+            }
+            met => return Ok(Some(met)),
+        }
+    }
+    Ok(None)
 }
 
 /// Says that a partition is read no further, because what comes next is gone. Going on behind the gap
@@ -162,20 +224,20 @@ fn stopped(group: Group, partition: PartitionId, asked: u64, start: u64) {
 /// Does a batch, however often it takes.
 async fn persist(
     job: &impl Job,
-    partition: PartitionId,
-    records: &[Record],
+    work: &[Work],
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
+    let records: usize = work.iter().map(|one| one.records.len()).sum();
     let label = GroupName {
         group: job.group().name(),
     };
     let mut backoff = Backoff::new();
     loop {
         let started = tokio::time::Instant::now();
-        match job.handle(partition, records).await {
+        match job.handle(work).await {
             Ok(()) => {
-                let size = u32::try_from(records.len()).unwrap_or(u32::MAX);
+                let size = u32::try_from(records).unwrap_or(u32::MAX);
                 metrics
                     .batch_records
                     .get_or_create(&label)
@@ -191,7 +253,7 @@ async fn persist(
                 metrics.retries.get_or_create(&label).inc();
                 tracing::warn!(
                     group = label.group,
-                    batch.len = records.len(),
+                    batch.len = records,
                     %error,
                     "a batch failed and is tried again"
                 );

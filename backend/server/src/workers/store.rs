@@ -12,7 +12,7 @@ use chat_core::port::store;
 use futures_util::future::try_join_all;
 
 use crate::telemetry::{GroupName, Metrics};
-use crate::workers::run::{Failure, Job};
+use crate::workers::run::{Failure, Job, Work};
 
 /// Records of one transaction.
 const BATCH_RECORDS: usize = 4_000;
@@ -181,23 +181,9 @@ impl StoreJob {
         count("renumbered", report.renumbered);
         count("superseded", report.superseded);
     }
-}
 
-#[async_trait]
-impl Job for StoreJob {
-    fn group(&self) -> Group {
-        self.group
-    }
-
-    fn limits(&self) -> PollLimits {
-        PollLimits {
-            records: BATCH_RECORDS,
-            bytes: BATCH_BYTES,
-            wait_ms: 0,
-        }
-    }
-
-    async fn handle(&self, partition: PartitionId, records: &[Record]) -> Result<(), Failure> {
+    /// A batch of one partition, in one transaction.
+    async fn handle_one(&self, partition: PartitionId, records: &[Record]) -> Result<(), Failure> {
         let epoch = self.backend.ports().log.epoch(partition.topic).await?;
         let (batch, poison) = Batch::decode(self.group, partition, epoch, records.to_vec());
         let applied = self
@@ -230,5 +216,27 @@ impl Job for StoreJob {
             }
             other => other,
         }
+    }
+}
+
+#[async_trait]
+impl Job for StoreJob {
+    fn group(&self) -> Group {
+        self.group
+    }
+
+    fn limits(&self) -> PollLimits {
+        PollLimits {
+            records: BATCH_RECORDS,
+            bytes: BATCH_BYTES,
+            wait_ms: 0,
+        }
+    }
+
+    async fn handle(&self, work: &[Work]) -> Result<(), Failure> {
+        for Work { partition, records } in work {
+            self.handle_one(*partition, records).await?;
+        }
+        Ok(())
     }
 }

@@ -355,7 +355,9 @@ impl Alone {
             let epoch = ports.log.epoch(topic).await.unwrap();
             let (batch, _) = Batch::decode(group, partition, epoch, records);
             if group == Group::MessagesIndex {
-                chat_core::index::index(ports, &batch).await.unwrap();
+                chat_core::index::index(ports, std::slice::from_ref(&batch))
+                    .await
+                    .unwrap();
             }
             apply(ports.store.as_ref(), &batch, &Numbers::new())
                 .await

@@ -117,7 +117,7 @@ pub(crate) struct Run {
     /// Length of each trial of the search
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, requires = "find_max")]
     trial: Duration,
-    /// Longest wait for the workers after the load
+    /// Longest wait for the workers after the load, and between the trials of a search
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     drain: Duration,
     /// Do not look whether everything is there
@@ -171,6 +171,7 @@ impl Run {
             find_max: self.find_max.then_some(FindMax {
                 from: self.from,
                 trial: self.trial,
+                drain_max: self.drain,
             }),
             shown: Shown {
                 live,
