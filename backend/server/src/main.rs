@@ -7,10 +7,6 @@ use chat_server::config::{Command, Config, Startup};
 use chat_server::{http, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A fifth of the API's time went into the allocator of the C library.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let Startup { command, config } = match Startup::from_process() {
         Ok(startup) => startup,
