@@ -26,7 +26,7 @@ use crate::mode;
 /// How long anything may take to come true.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Short, so that settling is quick, and long enough for the disk of a busy machine.
-const CREATE_DEADLINE_MS: u64 = 1_000;
+const CREATE_DEADLINE_MS: u64 = 3_000;
 
 struct Server {
     running: Running,
