@@ -41,6 +41,8 @@ pub(crate) struct Plan {
 
 /// Of the peak, at least this share must be accepted.
 const GOODPUT: f64 = 0.8;
+/// More than this part of the arrivals without a connection, and the server did not see the overload.
+const SKIPPED_PART: f64 = 0.01;
 /// An accepted create takes at most so long, in milliseconds, at the 99th percentile.
 const ACCEPTED_MS: f64 = 1_000.0;
 /// A refusal as well.
@@ -137,6 +139,16 @@ fn judge(
             || "not in time".to_owned(),
             |after| format!("after {:.1} s", after.as_secs_f64()),
         ),
+    );
+    verdict.must(
+        "the generator keeps its schedule",
+        part <= SKIPPED_PART,
+        || {
+            format!(
+                "{} arrivals found no connection, so the server did not see them",
+                overload.skipped
+            )
+        },
     );
     // Whoever is held back keeps a connection: arrivals without one are part of what is refused.
     let refused = overload.refused_us.values().map(Vec::len).sum::<usize>();
