@@ -27,12 +27,12 @@ pub async fn housekeeping_keeps_what_is_unread(fixture: &impl Fixture) {
         (Group::ChatsStore, places[12].partition, places[12].offset),
     ];
     for (group, partition, next) in passed {
-        let tx = ports.store.begin(group, partition).await.unwrap();
+        let tx = ports.store.begin(group, &[partition]).await.unwrap();
         let position = Position {
             next,
             ..Position::START
         };
-        tx.commit(position).await.unwrap();
+        tx.commit(&[position]).await.unwrap();
     }
     ports.life.housekeep().await;
     ports.life.housekeep().await;
@@ -66,14 +66,14 @@ pub async fn offsets_outlive_their_records(fixture: &impl Fixture) {
         last = Some(at.offset);
         let tx = ports
             .store
-            .begin(Group::ChatsStore, at.partition)
+            .begin(Group::ChatsStore, &[at.partition])
             .await
             .unwrap();
         let position = Position {
             next: at.offset + 1,
             ..Position::START
         };
-        tx.commit(position).await.unwrap();
+        tx.commit(&[position]).await.unwrap();
         ports.life.housekeep().await;
         ports = reopen(fixture, ports).await;
         let (start, end) = ports.log.range(at.partition).await.unwrap();
@@ -118,7 +118,7 @@ pub async fn positions_survive_a_restart(fixture: &impl Fixture) {
     };
     let mut tx = ports
         .store
-        .begin(Group::MessagesStore, at.partition)
+        .begin(Group::MessagesStore, &[at.partition])
         .await
         .unwrap();
     let rows = vec![message_row(chat(1, 1), 1)];
@@ -128,7 +128,7 @@ pub async fn positions_survive_a_restart(fixture: &impl Fixture) {
     })
     .await
     .unwrap();
-    tx.commit(position).await.unwrap();
+    tx.commit(&[position]).await.unwrap();
     let ports = reopen(fixture, ports).await;
     let place = PartitionId { ..at.partition };
     let stored = ports

@@ -63,6 +63,7 @@ macro_rules! contract_tests {
             the_position_moves_with_the_rows
             positions_are_apart
             positions_are_told_at_once
+            positions_move_together
             a_free_transaction_moves_no_position
             a_partition_has_one_transaction
             rows_that_were_read_stay_locked

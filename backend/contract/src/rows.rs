@@ -376,7 +376,7 @@ pub async fn nothing_is_a_fine_question(fixture: &impl Fixture) {
     assert_eq!(tx.renumbered(&[]).await.unwrap(), []);
     assert_eq!(tx.numbers_after(chat(1, 1), 0, 10).await.unwrap(), [0; 0]);
     tx.write(Writes::default()).await.unwrap();
-    tx.commit(at(1)).await.unwrap();
+    tx.commit(&[at(1)]).await.unwrap();
     assert_eq!(store.messages_by_key(&[]).await.unwrap(), []);
     assert_eq!(store.application(token(1)).await.unwrap(), None);
     assert_eq!(store.chat(chat(1, 1)).await.unwrap(), None);

@@ -23,7 +23,7 @@ pub async fn nothing_is_seen_before_the_commit(fixture: &impl Fixture) {
     let mut tx = begin(&*store).await;
     tx.write(one_of_each(1)).await.unwrap();
     absent(&*store, 1).await;
-    tx.commit(at(1)).await.unwrap();
+    tx.commit(&[at(1)]).await.unwrap();
     present(&*store, 1).await;
 }
 
@@ -34,10 +34,10 @@ pub async fn dropping_takes_everything_back(fixture: &impl Fixture) {
     tx.write(one_of_each(1)).await.unwrap();
     drop(tx);
     let mut tx = soon("the next one begins", begin(&*store)).await;
-    assert_eq!(tx.position(), Position::START);
+    assert_eq!(tx.positions(), [Position::START]);
     assert_eq!(tx.messages(&[message(chat(1, 1), 1)]).await.unwrap(), []);
     tx.write(one_of_each(1)).await.unwrap();
-    tx.commit(at(1)).await.unwrap();
+    tx.commit(&[at(1)]).await.unwrap();
     present(&*store, 1).await;
 }
 
@@ -55,12 +55,14 @@ pub async fn a_call_that_is_dropped_harms_nothing(fixture: &impl Fixture) {
         });
         give_up(write, nth).await;
         drop(tx);
-        give_up(store.begin(Group::MessagesStore, PLACE), nth).await;
+        give_up(store.begin(Group::MessagesStore, &[PLACE]), nth).await;
         give_up(store.message(message(chat(9, 1), 1)), nth).await;
     }
     let mut tx = soon("a transaction begins", begin(&*store)).await;
     tx.write(one_of_each(1)).await.unwrap();
-    soon("the commit is made", tx.commit(at(1))).await.unwrap();
+    soon("the commit is made", tx.commit(&[at(1)]))
+        .await
+        .unwrap();
     present(&*store, 1).await;
     for nth in 0..20 {
         let left = store.message(message(chat(9, nth + 1), 1)).await.unwrap();
@@ -89,9 +91,9 @@ pub async fn the_position_moves_with_the_rows(fixture: &impl Fixture) {
         last_uid: Some(Uuid::max()),
     };
     let tx = begin(&*ports.store).await;
-    assert_eq!(tx.position(), Position::START);
-    tx.commit(position).await.unwrap();
-    assert_eq!(begin(&*ports.store).await.position(), position);
+    assert_eq!(tx.positions(), [Position::START]);
+    tx.commit(&[position]).await.unwrap();
+    assert_eq!(begin(&*ports.store).await.positions(), [position]);
     let stored = ports
         .store
         .position(Group::MessagesStore, PLACE)
@@ -106,9 +108,9 @@ pub async fn the_position_moves_with_the_rows(fixture: &impl Fixture) {
         ..position
     };
     let tx = begin(&*ports.store).await;
-    assert_eq!(tx.position(), position);
-    tx.commit(without_uid).await.unwrap();
-    assert_eq!(begin(&*ports.store).await.position(), without_uid);
+    assert_eq!(tx.positions(), [position]);
+    tx.commit(&[without_uid]).await.unwrap();
+    assert_eq!(begin(&*ports.store).await.positions(), [without_uid]);
 }
 
 /// Each group has a position of its own in each partition.
@@ -128,9 +130,9 @@ pub async fn positions_are_apart(fixture: &impl Fixture) {
         ),
     ];
     for (next, (group, partition)) in (1..).zip(places) {
-        let tx = store.begin(group, partition).await.unwrap();
-        assert_eq!(tx.position(), Position::START);
-        tx.commit(at(next)).await.unwrap();
+        let tx = store.begin(group, &[partition]).await.unwrap();
+        assert_eq!(tx.positions(), [Position::START]);
+        tx.commit(&[at(next)]).await.unwrap();
     }
     for (next, (group, partition)) in (1..).zip(places) {
         assert_eq!(store.position(group, partition).await.unwrap(), at(next));
@@ -147,22 +149,50 @@ pub async fn positions_are_told_at_once(fixture: &impl Fixture) {
     assert_eq!(store.positions(group).await.unwrap(), []);
     let at_index = |index| PartitionId { index, ..PLACE };
     for index in [11, 0, 2] {
-        let tx = store.begin(group, at_index(index)).await.unwrap();
-        tx.commit(at(u64::from(index) + 1)).await.unwrap();
+        let tx = store.begin(group, &[at_index(index)]).await.unwrap();
+        tx.commit(&[at(u64::from(index) + 1)]).await.unwrap();
     }
-    let other = store.begin(Group::MessagesIndex, PLACE).await.unwrap();
-    other.commit(at(99)).await.unwrap();
+    let other = store.begin(Group::MessagesIndex, &[PLACE]).await.unwrap();
+    other.commit(&[at(99)]).await.unwrap();
     let wanted = [0, 2, 11].map(|index| (at_index(index), at(u64::from(index) + 1)));
     assert_eq!(store.positions(group).await.unwrap(), wanted);
+}
+
+/// A transaction may own several positions of a group: it has all of them, and all of them move or none.
+pub async fn positions_move_together(fixture: &impl Fixture) {
+    let store = fixture.open().await.store;
+    let group = Group::MessagesStore;
+    let places = [0, 1, 11].map(|index| PartitionId { index, ..PLACE });
+    let tx = store.begin(group, &places[1..2]).await.unwrap();
+    tx.commit(&[at(5)]).await.unwrap();
+
+    let mut tx = store.begin(group, &places).await.unwrap();
+    let before = [Position::START, at(5), Position::START];
+    assert_eq!(tx.positions(), before);
+    tx.write(one_of_each(1)).await.unwrap();
+    drop(tx);
+    let tx = store.begin(group, &places).await.unwrap();
+    assert_eq!(tx.positions(), before);
+
+    let begun = Arc::clone(&store);
+    let mut one = tokio::spawn(async move { begun.begin(group, &places[2..]).await });
+    assert!(stays_pending(&mut one).await, "both own one position");
+    tx.commit(&[at(1), at(6), at(12)]).await.unwrap();
+    let one = soon("the second begins", one).await.unwrap().unwrap();
+    assert_eq!(one.positions(), [at(12)]);
+    drop(one);
+    for (partition, next) in places.into_iter().zip([1, 6, 12]) {
+        assert_eq!(store.position(group, partition).await.unwrap(), at(next));
+    }
 }
 
 /// A transaction that owns no position moves none.
 pub async fn a_free_transaction_moves_no_position(fixture: &impl Fixture) {
     let store = fixture.open().await.store;
-    begin(&*store).await.commit(at(5)).await.unwrap();
+    begin(&*store).await.commit(&[at(5)]).await.unwrap();
     let mut tx = store.begin_free().await.unwrap();
     tx.write(one_of_each(1)).await.unwrap();
-    tx.commit(at(99)).await.unwrap();
+    tx.commit(&[at(99)]).await.unwrap();
     present(&*store, 1).await;
     for group in Group::ALL {
         let partition = PartitionId {
@@ -181,9 +211,9 @@ pub async fn a_partition_has_one_transaction(fixture: &impl Fixture) {
     let begun = Arc::clone(&store);
     let mut second = tokio::spawn(async move { begin(&*begun).await });
     assert!(stays_pending(&mut second).await, "both own the position");
-    first.commit(at(7)).await.unwrap();
+    first.commit(&[at(7)]).await.unwrap();
     let second = soon("the second begins", second).await.unwrap();
-    assert_eq!(second.position(), at(7));
+    assert_eq!(second.positions(), [at(7)]);
 }
 
 /// A row that one transaction has read is not changed by another before it ends: no count is lost.
@@ -253,7 +283,7 @@ async fn count_one(store: &dyn Store) {
                 ..Writes::default()
             })
             .await?;
-            tx.commit(Position::START).await
+            tx.commit(&[]).await
         };
         match done.await {
             Ok(()) => return,
@@ -335,7 +365,7 @@ pub async fn a_transaction_may_be_large(fixture: &impl Fixture) {
 pub async fn rows_survive_a_restart(fixture: &impl Fixture) {
     let ports = fixture.open().await;
     put(&*ports.store, one_of_each(1)).await;
-    begin(&*ports.store).await.commit(at(0)).await.unwrap();
+    begin(&*ports.store).await.commit(&[at(0)]).await.unwrap();
     let ports: Ports = reopen(fixture, ports).await;
     present(&*ports.store, 1).await;
     put(&*ports.store, one_of_each(2)).await;
@@ -355,13 +385,13 @@ pub(crate) const fn at(next: u64) -> Position {
 }
 
 pub(crate) async fn begin(store: &dyn Store) -> Box<dyn Transaction> {
-    store.begin(Group::MessagesStore, PLACE).await.unwrap()
+    store.begin(Group::MessagesStore, &[PLACE]).await.unwrap()
 }
 
 pub(crate) async fn put(store: &dyn Store, writes: Writes) {
     let mut tx = store.begin_free().await.unwrap();
     tx.write(writes).await.unwrap();
-    tx.commit(Position::START).await.unwrap();
+    tx.commit(&[]).await.unwrap();
 }
 
 pub(crate) fn one_of_each(application: u8) -> Writes {

@@ -24,16 +24,19 @@ pub struct Report {
     pub refused: Vec<(MessageKey, String)>,
 }
 
-/// Whether the store has applied everything below `next`, so that the rows say at least what the records say.
+/// Whether the store has applied these batches, so that the rows say at least what their records say.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn ready(ports: &Ports, partition: PartitionId, next: u64) -> Result<bool, store::Error> {
-    let position = ports
-        .store
-        .position(Group::MessagesStore, partition)
-        .await?;
-    Ok(position.next >= next)
+pub async fn ready(ports: &Ports, batches: &[Batch]) -> Result<bool, store::Error> {
+    let positions = ports.store.positions(Group::MessagesStore).await?;
+    let applied: HashMap<PartitionId, u64> = positions
+        .into_iter()
+        .map(|(partition, position)| (partition, position.next))
+        .collect();
+    let is_applied =
+        |batch: &Batch| applied.get(&batch.partition).copied().unwrap_or(0) >= batch.next;
+    Ok(batches.iter().all(is_applied))
 }
 
 /// Indexes the rows that batches touched, all in one: a visible change of the index costs much the

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::port::counters::Counter;
 use crate::port::log::{Group, PartitionId, Topic};
 use crate::port::signals::Subject;
-use crate::port::store::{ChatKey, MessageKey, MessageRow, Position, State, Writes};
+use crate::port::store::{ChatKey, MessageKey, MessageRow, State, Writes};
 
 /// Chats with gaps that one step looks at.
 const CHATS_A_STEP: u32 = 1_000;
@@ -185,7 +185,7 @@ impl Backend {
             ..Writes::default()
         })
         .await?;
-        tx.commit(Position::START).await?;
+        tx.commit(&[]).await?;
         if voids > 0 {
             tracing::warn!(
                 chat.number = chat.chat.get(),

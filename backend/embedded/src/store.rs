@@ -125,7 +125,7 @@ impl Rows {
         Ok(Work {
             inner,
             owned: None,
-            position: Position::START,
+            positions: Vec::new(),
             progress: Arc::clone(&self.progress),
         })
     }
@@ -136,11 +136,14 @@ impl Store for Rows {
     async fn begin(
         &self,
         group: Group,
-        partition: PartitionId,
+        partitions: &[PartitionId],
     ) -> Result<Box<dyn Transaction>, Error> {
         let mut work = self.begin_immediate().await?;
-        work.position = read::position(&mut work.inner, group, partition).await?;
-        work.owned = Some((group, partition));
+        for partition in partitions {
+            let position = read::position(&mut work.inner, group, *partition).await?;
+            work.positions.push(position);
+        }
+        work.owned = Some((group, partitions.to_vec()));
         Ok(Box::new(work))
     }
 

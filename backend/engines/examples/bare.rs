@@ -14,7 +14,6 @@
 )]
 #![expect(clippy::print_stdout, reason = "the figures are the point")]
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
@@ -216,21 +215,13 @@ fn lines(token: &str, first: usize, bodies: &[String]) -> Vec<u8> {
     for (place, body) in bodies.iter().enumerate() {
         let all = first + place;
         let (chat, number) = (all % CHATS + 1, all / CHATS + 1);
-        let normal = text::normalize(body);
-        let long = text::grams(&normal, text::MAX_GRAM_CHARS).map(text::token);
-        let long: Vec<String> = long.map(|token| token.to_string()).collect();
-        let short = text::distinct_grams(&normal, text::MAX_GRAM_CHARS - 1);
-        let short: BTreeSet<String> = short
-            .iter()
-            .map(|gram| text::token(gram).to_string())
-            .collect();
-        let short: Vec<String> = short.into_iter().collect();
+        let grams = text::tokens(&text::normalize(body));
         let scope = format!("{token}|{chat}");
         let action = serde_json::json!({"index": {"_id": format!("{scope}|{number}"), "routing": token,
             "version": all + 1, "version_type": "external"}});
         let source = serde_json::json!({"token": token, "scope": scope, "chat": chat, "number": number,
             "created_at": 1_700_000_000_000_000_i64, "deleted": false,
-            "trigrams": long.join(" "), "grams": short.join(" ")});
+            "grams": grams});
         lines.push_str(&format!("{action}\n{source}\n"));
     }
     lines.into_bytes()

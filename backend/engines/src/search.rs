@@ -271,19 +271,17 @@ fn scope(token: AppToken, chat: Option<ChatNumber>) -> Value {
     }
 }
 
-/// A text of three characters and more is a phrase of grams; a shorter one is a gram itself.
+/// A text is the conjunction of its longest grams, and a short one is a gram itself. What has all of
+/// them need not have them in that order: the body decides (rule 20).
 fn grams(text: &str) -> Value {
-    let mut tokens = String::new();
-    for gram in text::grams(text, text::MAX_GRAM_CHARS) {
-        if !tokens.is_empty() {
-            tokens.push(' ');
-        }
-        tokens.push_str(&text::token(gram));
-    }
+    let mut longest: Vec<&str> = text::grams(text, text::MAX_GRAM_CHARS).collect();
+    longest.sort_unstable();
+    longest.dedup();
+    let tokens: Vec<_> = longest.into_iter().map(text::token).collect();
     if tokens.is_empty() {
         json!({ "term": { "grams": text::token(text) } })
     } else {
-        json!({ "match_phrase": { "trigrams": tokens } })
+        json!({ "match": { "grams": { "query": tokens.join(" "), "operator": "and" } } })
     }
 }
 
@@ -355,15 +353,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_texts_are_phrases_and_short_ones_terms() {
-        assert_eq!(
-            grams("a b"),
-            json!({ "match_phrase": { "trigrams": "a_b" } })
-        );
-        assert_eq!(
-            grams("abcd"),
-            json!({ "match_phrase": { "trigrams": "abc bcd" } })
-        );
+    fn long_texts_are_conjunctions_and_short_ones_terms() {
+        let all =
+            |tokens: &str| json!({ "match": { "grams": { "query": tokens, "operator": "and" } } });
+        assert_eq!(grams("a b"), all("a_b"));
+        assert_eq!(grams("abcd"), all("abc bcd"));
+        assert_eq!(grams("ababab"), all("aba bab"));
         assert_eq!(grams("_"), json!({ "term": { "grams": "\\_" } }));
         assert_eq!(grams("日本"), json!({ "term": { "grams": "日本" } }));
     }

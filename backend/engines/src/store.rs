@@ -88,13 +88,13 @@ impl Store for Rows {
     async fn begin(
         &self,
         group: Group,
-        partition: PartitionId,
+        partitions: &[PartitionId],
     ) -> Result<Box<dyn Transaction>, Error> {
-        let (lease, position) = self.owners.begin(&self.pool, group, partition).await?;
+        let (lease, positions) = self.owners.begin(&self.pool, group, partitions).await?;
         Ok(Box::new(Work {
             lease,
-            owned: Some((group, partition)),
-            position,
+            owned: Some((group, partitions.to_vec())),
+            positions,
             owners: Arc::clone(&self.owners),
             missed: false,
         }))
@@ -106,7 +106,7 @@ impl Store for Rows {
         Ok(Box::new(Work {
             lease,
             owned: None,
-            position: Position::START,
+            positions: Vec::new(),
             owners: Arc::clone(&self.owners),
             missed: false,
         }))

@@ -1,4 +1,4 @@
-//! Apply: from the log into the store, one transaction a batch, the same result however often it is told.
+//! Apply: from the log into the store, one transaction for what was polled, the same result however often it is told.
 //!
 //! The rules are here and in the files of the nouns; the store's transactions only read, lock and write rows.
 
@@ -147,33 +147,51 @@ pub enum Outcome {
     NeedsNumbers(Vec<Homeless>),
 }
 
-/// Applies a batch of a store group in one transaction.
+/// Applies batches of different partitions of one group in one transaction: it has the position of each
+/// locked, skips what lies below, and moves all of them together (rule 1).
 ///
 /// # Errors
 /// Those of the store; nothing was written then.
-pub async fn apply(store: &dyn Store, batch: &Batch, numbers: &Numbers) -> Result<Outcome, Error> {
-    let mut tx = store.begin(batch.group, batch.partition).await?;
-    let stored = tx.position();
-    let done = if stored.epoch == batch.epoch {
-        stored.next
-    } else {
-        0
+pub async fn apply(
+    store: &dyn Store,
+    batches: &[Batch],
+    numbers: &Numbers,
+) -> Result<Outcome, Error> {
+    let mut batches: Vec<&Batch> = batches.iter().collect();
+    batches.sort_unstable_by_key(|batch| batch.partition.index);
+    let Some(group) = batches.first().map(|batch| batch.group) else {
+        return Ok(Outcome::Applied(Report::default()));
     };
-    let fresh = |record: &&Decoded| record.offset >= done;
-    let records: Vec<&Decoded> = batch.records.iter().filter(fresh).collect();
-    let reserved: Vec<&Decoded> = batch.reserved.iter().filter(fresh).collect();
-    if batch.next <= done {
-        return Ok(Outcome::Applied(Report {
-            repeated: batch.records.len() as u64,
-            ..Report::default()
-        }));
-    }
+    let partitions: Vec<PartitionId> = batches.iter().map(|batch| batch.partition).collect();
+    let mut tx = store.begin(group, &partitions).await?;
 
+    let mut positions = tx.positions().to_vec();
+    let (mut records, mut reserved) = (Vec::new(), Vec::new());
+    let mut all = 0;
+    let mut moves = false;
+    for (batch, position) in batches.iter().zip(&mut positions) {
+        all += batch.records.len();
+        let done = match position.epoch == batch.epoch {
+            true => position.next,
+            false => 0,
+        };
+        if batch.next <= done {
+            continue;
+        }
+        let fresh = |record: &&Decoded| record.offset >= done;
+        records.extend(batch.records.iter().filter(fresh));
+        reserved.extend(batch.reserved.iter().filter(fresh));
+        *position = batch.position();
+        moves = true;
+    }
     let mut report = Report {
-        repeated: (batch.records.len() - records.len()) as u64,
+        repeated: (all - records.len()) as u64,
         ..Report::default()
     };
-    let writes = match batch.group {
+    if !moves {
+        return Ok(Outcome::Applied(report));
+    }
+    let writes = match group {
         Group::ApplicationsStore => applications::apply(tx.as_mut(), &records, &mut report).await?,
         Group::ChatsStore => chats::apply(tx.as_mut(), &records, &mut report).await?,
         Group::MessagesStore => {
@@ -183,11 +201,11 @@ pub async fn apply(store: &dyn Store, batch: &Batch, numbers: &Numbers) -> Resul
                 None => work.finish(tx.as_mut(), &mut report).await?,
             }
         }
-        // The index is written by other means; the transaction only moves its position.
+        // The index is written by other means; the transaction only moves its positions.
         Group::MessagesIndex => Writes::default(),
     };
     tx.write(writes).await?;
-    tx.commit(batch.position()).await?;
+    tx.commit(&positions).await?;
     Ok(Outcome::Applied(report))
 }
 

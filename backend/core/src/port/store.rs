@@ -272,8 +272,8 @@ pub struct Writes {
 /// One transaction. What it reads stays locked until it ends; dropping it takes everything back.
 #[async_trait]
 pub trait Transaction: Send {
-    /// The position of the partition that the transaction was begun for, locked since.
-    fn position(&self) -> Position;
+    /// The positions of the partitions that the transaction was begun for, in their order, locked since.
+    fn positions(&self) -> &[Position];
 
     /// The rows of these applications, locked; missing ones are left out, order is free.
     async fn applications(&mut self, tokens: &[AppToken]) -> Result<Vec<ApplicationRow>, Error>;
@@ -310,8 +310,8 @@ pub trait Transaction: Send {
     /// Writes all of it.
     async fn write(&mut self, writes: Writes) -> Result<(), Error>;
 
-    /// Makes it durable, together with the new position of the partition.
-    async fn commit(self: Box<Self>, position: Position) -> Result<(), Error>;
+    /// Makes it durable, together with the new positions of the partitions, in their order.
+    async fn commit(self: Box<Self>, positions: &[Position]) -> Result<(), Error>;
 }
 
 /// Which messages of a chat, by number.
@@ -331,14 +331,15 @@ pub enum Span {
 /// Rows and positions. Reads see what is committed.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Begins a transaction that owns the position of one partition for one group.
+    /// Begins a transaction that owns the positions of these partitions of one topic for one group. They
+    /// are different, and in order of index, so that two that want the same do not wait for each other.
     async fn begin(
         &self,
         group: Group,
-        partition: PartitionId,
+        partitions: &[PartitionId],
     ) -> Result<Box<dyn Transaction>, Error>;
 
-    /// Begins a transaction that owns no position; its commit ignores the position.
+    /// Begins a transaction that owns no position; it is committed with none.
     async fn begin_free(&self) -> Result<Box<dyn Transaction>, Error>;
 
     /// One application.

@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::error::Error;
 use crate::port::counters::Counter;
 use crate::port::signals::Subject;
-use crate::port::store::{ChatKey, Position, Writes};
+use crate::port::store::{ChatKey, Writes};
 use crate::settle::VOIDS_A_STEP;
 
 /// Between two looks whether counters have been recovered.
@@ -113,7 +113,7 @@ impl Backend {
             ..Writes::default()
         })
         .await?;
-        tx.commit(Position::START).await?;
+        tx.commit(&[]).await?;
         let subject = Subject::Chat(chat.token, chat.chat);
         self.ports().signals.publish(&[subject]).await;
         Ok(Outcome::Done)
@@ -141,7 +141,7 @@ impl Backend {
             ..Writes::default()
         })
         .await?;
-        tx.commit(Position::START).await?;
+        tx.commit(&[]).await?;
         let subject = Subject::Application(token);
         self.ports().signals.publish(&[subject]).await;
         Ok(Outcome::Done)

@@ -23,8 +23,8 @@ use crate::sqlite::Bulk;
 /// What owns the writer's connection; sqlx rolls back when it is dropped.
 pub(super) struct Work {
     pub(super) inner: sqlx::Transaction<'static, Sqlite>,
-    pub(super) owned: Option<(Group, PartitionId)>,
-    pub(super) position: Position,
+    pub(super) owned: Option<(Group, Vec<PartitionId>)>,
+    pub(super) positions: Vec<Position>,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -64,8 +64,8 @@ static PUT_KEYS: LazyLock<Bulk> = LazyLock::new(|| put("idempotency", KEY, 1));
 
 #[async_trait]
 impl Transaction for Work {
-    fn position(&self) -> Position {
-        self.position
+    fn positions(&self) -> &[Position] {
+        &self.positions
     }
 
     async fn applications(&mut self, tokens: &[AppToken]) -> Result<Vec<ApplicationRow>, Error> {
@@ -149,13 +149,16 @@ impl Transaction for Work {
         .await
     }
 
-    async fn commit(mut self: Box<Self>, position: Position) -> Result<(), Error> {
-        if let Some((group, partition)) = self.owned {
-            put_position(&mut self.inner, group, partition, position).await?;
+    async fn commit(mut self: Box<Self>, positions: &[Position]) -> Result<(), Error> {
+        if let Some((group, partitions)) = &self.owned {
+            for (partition, position) in partitions.iter().zip(positions) {
+                put_position(&mut self.inner, *group, *partition, *position).await?;
+            }
         }
         self.inner.commit().await.map_err(told)?;
-        if let Some((group, _)) = self.owned {
-            self.progress.applied(group, position.next);
+        // The embedded log has one partition a topic.
+        if let (Some((group, _)), [position, ..]) = (&self.owned, positions) {
+            self.progress.applied(*group, position.next);
         }
         Ok(())
     }

@@ -46,13 +46,13 @@ async fn apply(ports: &Ports, group: Group, next: u64) {
         topic: group.topic(),
         index: 0,
     };
-    let tx = ports.store.begin(group, partition).await.unwrap();
+    let tx = ports.store.begin(group, &[partition]).await.unwrap();
     let position = Position {
         next,
         epoch,
         last_uid: Some(Uuid::from_u128(1)),
     };
-    tx.commit(position).await.unwrap();
+    tx.commit(&[position]).await.unwrap();
 }
 
 async fn position(ports: &Ports, group: Group) -> (u64, u32) {

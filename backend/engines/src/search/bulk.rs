@@ -32,8 +32,6 @@ struct Source<'a> {
     created_at: i64,
     deleted: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
-    trigrams: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
     grams: &'a str,
 }
 
@@ -50,8 +48,6 @@ pub(super) enum Replaces {
 pub(super) struct Requests<'d> {
     rest: &'d [Document],
     replaces: Replaces,
-    trigrams: String,
-    grams: String,
 }
 
 impl<'d> Requests<'d> {
@@ -59,26 +55,17 @@ impl<'d> Requests<'d> {
         Self {
             rest: documents,
             replaces,
-            trigrams: String::new(),
-            grams: String::new(),
         }
     }
 
-    fn write(&mut self, lines: &mut Vec<u8>, document: &Document) {
+    fn write(&self, lines: &mut Vec<u8>, document: &Document) {
         let token = document.key.chat.token.reveal();
         let scope = format!("{token}|{}", document.key.chat.chat);
         let id = format!("{scope}|{}", document.key.number);
-        self.trigrams.clear();
-        self.grams.clear();
-        if let Some(body) = &document.body {
-            let normal = text::normalize(body);
-            append_tokens(
-                &mut self.trigrams,
-                text::grams(&normal, text::MAX_GRAM_CHARS),
-            );
-            let short = text::distinct_grams(&normal, text::MAX_GRAM_CHARS - 1);
-            append_tokens(&mut self.grams, short.into_iter());
-        }
+        let grams = match &document.body {
+            Some(body) => text::tokens(&text::normalize(body)),
+            None => String::new(),
+        };
         let action = Action {
             index: Target {
                 _id: &id,
@@ -97,8 +84,7 @@ impl<'d> Requests<'d> {
             number: document.key.number.get(),
             created_at: document.created_at.as_micros(),
             deleted: document.body.is_none(),
-            trigrams: &self.trigrams,
-            grams: &self.grams,
+            grams: &grams,
         };
         serde_json::to_writer(&mut *lines, &action).expect("writing to memory does not fail");
         lines.push(b'\n');
@@ -123,15 +109,6 @@ impl Iterator for Requests<'_> {
             count += 1;
         }
         (count > 0).then_some((lines, count))
-    }
-}
-
-fn append_tokens<'g>(tokens: &mut String, grams: impl Iterator<Item = &'g str>) {
-    for gram in grams {
-        if !tokens.is_empty() {
-            tokens.push(' ');
-        }
-        tokens.push_str(&text::token(gram));
     }
 }
 
@@ -206,8 +183,7 @@ mod tests {
         let token = "01".repeat(16);
         assert_eq!(lines[0]["index"]["_id"], format!("{token}|1|1"));
         assert_eq!(lines[0]["index"]["version"], 9);
-        assert_eq!(lines[1]["trigrams"], "a_b _b\\_");
-        assert_eq!(lines[1]["grams"], "_ _b \\_ a a_ b b\\_");
+        assert_eq!(lines[1]["grams"], "_ _b _b\\_ \\_ a a_ a_b b b\\_");
         assert_eq!(lines[1]["scope"], format!("{token}|1"));
         assert_eq!(lines[3]["deleted"], true);
         assert_eq!(lines[3].get("grams"), None);

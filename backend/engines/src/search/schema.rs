@@ -9,7 +9,7 @@ use crate::error::Error;
 
 const SETTING: &str = "ELASTICSEARCH_URL";
 /// Version of the mapping; it stands in the index as `_meta.chat_schema`.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 const TEMPLATE: &str = include_str!("../../../../migrations/elasticsearch/messages.json");
 
 /// The name under which the index is used.

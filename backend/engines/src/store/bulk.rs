@@ -6,14 +6,15 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 /// Rows a statement, the largest first. 1,000 rows of 12 columns stay far below MySQL's 65,535
-/// placeholders, and what is gained above that is within the noise.
-const SIZES: [usize; 4] = [1_000, 100, 10, 1];
+/// placeholders, and what is gained above that is within the noise. About a third from each to the
+/// next: a batch of any size is a handful of statements.
+const SIZES: [usize; 7] = [1_000, 320, 100, 32, 10, 3, 1];
 /// Bytes of values in one statement of more than one row: a quarter of the smallest
 /// `max_allowed_packet` that a supported server comes with (16 MiB).
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 /// Conditions of a look-up, the largest first. More than these make the optimizer, which weighs
 /// each, slower than another statement is.
-const LOOKUPS: [usize; 3] = [200, 20, 1];
+const LOOKUPS: [usize; 5] = [200, 64, 20, 6, 1];
 
 /// A multi-row insert: `head` + `row, row, …` + `tail`.
 pub(super) struct Bulk {
@@ -102,10 +103,9 @@ mod tests {
             cut
         };
         assert_eq!(sizes(&[1; 1_111]), [1_000, 100, 10, 1]);
-        assert_eq!(
-            sizes(&[64 * 1024; 101]),
-            [10; 10].into_iter().chain([1]).collect::<Vec<_>>()
-        );
+        assert_eq!(sizes(&[1; 87]), [32, 32, 10, 10, 3]);
+        // 64 of these are as many bytes as a statement may have.
+        assert_eq!(sizes(&[64 * 1024; 101]), [32, 32, 32, 3, 1, 1]);
         assert_eq!(sizes(&[STATEMENT_BYTES + 1; 2]), [1, 1]);
         assert_eq!(sizes(&[]), Vec::<usize>::new());
     }
@@ -120,8 +120,7 @@ mod tests {
             .collect();
         assert_eq!(cut.len(), 2);
         assert_eq!(cut[0], (0..200).collect::<Vec<_>>());
-        assert_eq!(cut[1].len(), 20);
-        assert_eq!(&cut[1][..4], [200, 201, 202, 202]);
+        assert_eq!(cut[1], [200, 201, 202, 202, 202, 202]);
         assert_eq!(lookup.cut(&keys[..0]).count(), 0);
     }
 }

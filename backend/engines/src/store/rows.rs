@@ -1,7 +1,7 @@
 //! Rows as the database has them: columns, arguments, decoding.
 
 use chat_core::key::{KeyHash, StoredKey};
-use chat_core::port::log::{PartitionId, Topic};
+use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::store::{
     ApplicationRow, ChatKey, ChatRow, Error, Fate, KeyRow, LetterRow, MessageKey, MessageRow,
     Position, Presence, RenumberedRow, State,
@@ -183,6 +183,13 @@ impl Values {
 
     pub(super) fn text(&mut self, text: Option<&str>) -> &mut Self {
         self.push(text)
+    }
+
+    /// The key of a position.
+    pub(super) fn place(&mut self, group: Group, partition: PartitionId) -> &mut Self {
+        self.text(Some(group.name()))
+            .text(Some(partition.topic.name()))
+            .number(partition.index)
     }
 
     pub(super) fn chat_key(&mut self, key: ChatKey) -> &mut Self {

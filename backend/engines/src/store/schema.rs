@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Below the time after which servers and proxies usually drop an idle connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
 /// More than the different statements there are, so that each is prepared once a connection.
-const STATEMENTS: usize = 100;
+const STATEMENTS: usize = 200;
 /// How long `migrate` waits for another one.
 const MIGRATION_LOCK: &str = "SELECT GET_LOCK(CONCAT('chat-migrate.', DATABASE()), 60)";
 /// Every session, before its first use:

@@ -10,8 +10,8 @@ use chat_core::port::store::{
     RenumberedRow, Tally, Transaction, Writes,
 };
 use chat_wire::ids::AppToken;
+use sqlx::MySqlConnection;
 use sqlx::mysql::MySqlArguments;
-use sqlx::{MySqlConnection, SqlSafeStr};
 use uuid::Uuid;
 
 use super::bulk::Bulk;
@@ -25,12 +25,15 @@ use super::rows::{APPLICATION, CHAT_WRITTEN, KEY, MESSAGE, RENUMBERED, Values};
 /// A transaction under way. Dropping it closes the connection, and the server rolls back.
 pub(super) struct Work {
     pub(super) lease: Lease,
-    pub(super) owned: Option<(Group, PartitionId)>,
-    pub(super) position: Position,
+    pub(super) owned: Option<(Group, Vec<PartitionId>)>,
+    pub(super) positions: Vec<Position>,
     pub(super) owners: Arc<Owners>,
     /// Whether a look for rows that several workers may make found some of them missing.
     pub(super) missed: bool,
 }
+
+/// The owner aside: it stays.
+const POSITION: &str = "group_name, topic, partition_index, next, epoch, last_uid";
 
 /// Fails where a row with this key exists.
 fn insert(table: &str, columns: &str) -> Bulk {
@@ -60,11 +63,12 @@ static PUT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| put("applications", A
 static PUT_CHATS: LazyLock<Bulk> = LazyLock::new(|| put("chats", CHAT_WRITTEN, 2));
 static PUT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| put("messages", MESSAGE, 3));
 static PUT_KEYS: LazyLock<Bulk> = LazyLock::new(|| put("idempotency", KEY, 1));
+static PUT_POSITIONS: LazyLock<Bulk> = LazyLock::new(|| put("log_positions", POSITION, 3));
 
 #[async_trait]
 impl Transaction for Work {
-    fn position(&self) -> Position {
-        self.position
+    fn positions(&self) -> &[Position] {
+        &self.positions
     }
 
     async fn applications(&mut self, tokens: &[AppToken]) -> Result<Vec<ApplicationRow>, Error> {
@@ -155,18 +159,27 @@ impl Transaction for Work {
         within(async move { write.await.map_err(|error| told_insert(error, missed)) }).await
     }
 
-    async fn commit(mut self: Box<Self>, position: Position) -> Result<(), Error> {
-        if let Some((group, partition)) = self.owned {
-            if position.epoch < self.position.epoch {
-                return Err(Error::Unavailable(format!(
-                    "partition {} of {} is in epoch {} meanwhile, the batch was read in epoch {}",
-                    partition.index,
-                    partition.topic.name(),
-                    self.position.epoch,
-                    position.epoch
-                )));
+    async fn commit(mut self: Box<Self>, positions: &[Position]) -> Result<(), Error> {
+        if let Some((group, partitions)) = &self.owned {
+            for ((partition, new), old) in partitions.iter().zip(positions).zip(&self.positions) {
+                if new.epoch < old.epoch {
+                    return Err(Error::Unavailable(format!(
+                        "partition {} of {} is in epoch {} meanwhile, the batch was read in epoch {}",
+                        partition.index,
+                        partition.topic.name(),
+                        old.epoch,
+                        new.epoch
+                    )));
+                }
             }
-            within(put_position(&mut self.lease, group, partition, position)).await?;
+            let rows: Vec<PositionRow> = partitions
+                .iter()
+                .zip(positions)
+                .map(|(partition, position)| PositionRow(*group, *partition, *position))
+                .collect();
+            let on = &mut *self.lease;
+            let put = async { run(on, &PUT_POSITIONS, &rows, position).await.map_err(told) };
+            within(put).await?;
         }
         within(command(&mut self.lease, "COMMIT")).await?;
         let Self {
@@ -187,6 +200,9 @@ impl Transaction for Work {
 trait Sized {
     fn bytes(&self) -> usize;
 }
+
+/// How far a group has come in a partition. The row is there and locked, so it is always replaced.
+struct PositionRow(Group, PartitionId, Position);
 
 /// More than the fixed columns of any table need.
 const ROW_BYTES: usize = 120;
@@ -210,6 +226,12 @@ impl Sized for MessageRow {
 }
 
 impl Sized for KeyRow {
+    fn bytes(&self) -> usize {
+        ROW_BYTES
+    }
+}
+
+impl Sized for PositionRow {
     fn bytes(&self) -> usize {
         ROW_BYTES
     }
@@ -242,27 +264,13 @@ async fn run<T: Sized>(
     Ok(())
 }
 
-async fn put_position(
-    on: &mut MySqlConnection,
-    group: Group,
-    partition: PartitionId,
-    position: Position,
-) -> Result<(), Error> {
-    let text = "UPDATE log_positions SET next = ?, epoch = ?, last_uid = ? \
-                WHERE group_name = ? AND topic = ? AND partition_index = ?";
-    let mut values = Values::default();
+fn position(values: &mut Values, row: &PositionRow) {
+    let PositionRow(group, partition, position) = row;
     values
+        .place(*group, *partition)
         .wide(position.next)
         .number(position.epoch)
-        .uid(position.last_uid)
-        .text(Some(group.name()))
-        .text(Some(partition.topic.name()))
-        .number(partition.index);
-    sqlx::query_with::<_, MySqlArguments>(text.into_sql_str(), values.into_inner())
-        .execute(on)
-        .await
-        .map_err(told)?;
-    Ok(())
+        .uid(position.last_uid);
 }
 
 /// A statement without arguments and without an answer, in the protocol that can carry `BEGIN`.

@@ -211,7 +211,7 @@ async fn a_log_that_was_made_anew_begins_an_epoch() {
     // What was applied had another uid, as it is after the topic was removed and made again.
     let tx = ports
         .store
-        .begin(Group::ApplicationsStore, partition)
+        .begin(Group::ApplicationsStore, &[partition])
         .await
         .unwrap();
     let stored = Position {
@@ -219,7 +219,7 @@ async fn a_log_that_was_made_anew_begins_an_epoch() {
         epoch: 0,
         last_uid: Some(Uuid::from_u128(2)),
     };
-    tx.commit(stored).await.unwrap();
+    tx.commit(&[stored]).await.unwrap();
     assert_eq!(ports.log.epoch(Topic::Applications).await.unwrap(), 0);
 
     let mut consumer = ports.log.join(Group::ApplicationsStore).await.unwrap();
@@ -254,10 +254,10 @@ async fn a_log_that_was_made_anew_begins_an_epoch() {
     // A batch of the epoch before comes too late.
     let tx = ports
         .store
-        .begin(Group::ApplicationsStore, partition)
+        .begin(Group::ApplicationsStore, &[partition])
         .await
         .unwrap();
-    assert!(tx.commit(stored).await.unwrap_err().retryable());
+    assert!(tx.commit(&[stored]).await.unwrap_err().retryable());
     consumer.leave().await;
 }
 
@@ -292,7 +292,7 @@ async fn a_topic_that_was_removed_is_read_anew() {
     };
     let tx = ports
         .store
-        .begin(Group::ApplicationsStore, partition)
+        .begin(Group::ApplicationsStore, &[partition])
         .await
         .unwrap();
     let stored = Position {
@@ -300,7 +300,7 @@ async fn a_topic_that_was_removed_is_read_anew() {
         epoch: 0,
         last_uid: Some(Uuid::from_u128(5)),
     };
-    tx.commit(stored).await.unwrap();
+    tx.commit(&[stored]).await.unwrap();
 
     namespace.delete_topic(Topic::Applications).await;
     chat_engines::open::migrate(&namespace.config)
@@ -356,19 +356,24 @@ async fn a_frozen_owner_is_ended() {
         topic: Topic::Chats,
         index: 0,
     };
+    // It holds another one beside, which nobody asks for.
+    let beside = PartitionId {
+        index: 1,
+        ..partition
+    };
     let held = frozen
         .store
-        .begin(Group::ChatsStore, partition)
+        .begin(Group::ChatsStore, &[partition, beside])
         .await
         .unwrap();
     let began = Instant::now();
     loop {
-        match successor.store.begin(Group::ChatsStore, partition).await {
+        match successor.store.begin(Group::ChatsStore, &[partition]).await {
             Ok(tx) => {
-                tx.commit(Position {
+                tx.commit(&[Position {
                     next: 7,
                     ..Position::START
-                })
+                }])
                 .await
                 .unwrap();
                 break;
@@ -380,12 +385,11 @@ async fn a_frozen_owner_is_ended() {
             "the owner is not ended"
         );
     }
-    let late = held
-        .commit(Position {
-            next: 3,
-            ..Position::START
-        })
-        .await;
+    let late = Position {
+        next: 3,
+        ..Position::START
+    };
+    let late = held.commit(&[late, late]).await;
     assert!(late.unwrap_err().retryable());
     let position = frozen
         .store

@@ -57,14 +57,22 @@ async fn work(ports: &Ports) {
             let (batch, poison) = Batch::decode(group, partition, epoch, records);
             assert!(poison.is_empty());
             if group == Group::MessagesIndex {
-                if !index::ready(ports, partition, batch.next).await.unwrap() {
+                if !index::ready(ports, std::slice::from_ref(&batch))
+                    .await
+                    .unwrap()
+                {
                     continue;
                 }
                 index::index(ports, std::slice::from_ref(&batch))
                     .await
                     .unwrap();
             }
-            let applied = apply(ports.store.as_ref(), &batch, &Numbers::new()).await;
+            let applied = apply(
+                ports.store.as_ref(),
+                std::slice::from_ref(&batch),
+                &Numbers::new(),
+            )
+            .await;
             match applied.unwrap() {
                 Outcome::Applied(report) => assert_eq!(report.renumbered, 0),
                 Outcome::NeedsNumbers(homeless) => panic!("numbers were given twice: {homeless:?}"),
@@ -184,7 +192,7 @@ impl System {
                 let parts = IndexParts::IndexId(&index, &id);
                 let body = serde_json::json!({
                     "token": token, "scope": scope, "chat": chat.chat.get(), "number": number,
-                    "created_at": 1, "deleted": false, "trigrams": "abc", "grams": "a b c",
+                    "created_at": 1, "deleted": false, "grams": "a ab abc b bc c",
                 });
                 let index = client.index(parts).routing(&token);
                 index.body(body).send().await

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled, Record};
 use chat_core::port::{Ports, store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{GroupName, Metrics};
@@ -25,6 +26,20 @@ pub struct Work {
     pub records: Vec<Record>,
 }
 
+/// From how many partitions a batch is taken at most; all of them together stay within the limits.
+const PARTITIONS: usize = 64;
+
+/// A batch of many records is followed by no other until some time has passed since it began: what comes
+/// meanwhile shares one commit. Where little comes, each record is handled at once; where more waits than
+/// half a batch holds, nobody pauses.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Many, in records.
+    pub records: usize,
+    /// From the begin of a batch to that of the next one.
+    pub interval: Duration,
+}
+
 /// What a worker does with batches.
 #[async_trait]
 pub trait Job: Send + Sync {
@@ -34,10 +49,8 @@ pub trait Job: Send + Sync {
     /// How much it wants at once.
     fn limits(&self) -> PollLimits;
 
-    /// From how many partitions it takes batches at once; all of them together stay within the limits.
-    fn partitions(&self) -> usize {
-        1
-    }
+    /// When the next batch may begin.
+    fn pace(&self) -> Pace;
 
     /// Does all of it and makes it durable, together with the positions. Called again with the same
     /// work after an error.
@@ -121,6 +134,7 @@ async fn consume(
         wait_ms: POLL_WAIT_MS,
         ..job.limits()
     };
+    let pace = job.pace();
     let mut met = None;
     while !stop.is_cancelled() {
         let polled = match met.take() {
@@ -151,14 +165,23 @@ async fn consume(
             Polled::Revoked(_) | Polled::Idle => {}
             Polled::Records(records) => {
                 let mut work: Vec<Work> = work(records).into_iter().collect();
-                met = gather(&mut work, job.partitions(), limits, consumer).await?;
+                met = gather(&mut work, limits, consumer).await?;
                 if work.is_empty() {
                     continue;
                 }
+                let next = Instant::now() + pace.interval;
                 persist(job, &work, metrics, stop).await?;
                 for Work { partition, records } in &work {
                     if let Some(last) = records.last() {
                         consumer.commit(*partition, last.offset + 1).await?;
+                    }
+                }
+                let (records, bytes) = size(&work);
+                let full = 2 * records >= limits.records || 2 * bytes >= limits.bytes;
+                if records >= pace.records && !full {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(next) => {}
+                        () = stop.cancelled() => {}
                     }
                 }
             }
@@ -172,19 +195,23 @@ fn work(records: Vec<Record>) -> Option<Work> {
     Some(Work { partition, records })
 }
 
+/// Records, and the bytes of their values.
+fn size(work: &[Work]) -> (usize, usize) {
+    let records = work.iter().flat_map(|one| &one.records);
+    records.fold((0, 0), |(count, bytes), record| {
+        (count + 1, bytes + record.value.len())
+    })
+}
+
 /// Adds what is there already of other partitions, and says what else was met. What belongs to
 /// somebody else by then is left to them.
 async fn gather(
     work: &mut Vec<Work>,
-    partitions: usize,
     limits: PollLimits,
     consumer: &mut dyn Consumer,
 ) -> Result<Option<Polled>, Failure> {
-    while work.len() < partitions {
-        let records = work.iter().flat_map(|one| &one.records);
-        let (count, bytes) = records.fold((0, 0), |(count, bytes), record| {
-            (count + 1, bytes + record.value.len())
-        });
+    while work.len() < PARTITIONS {
+        let (count, bytes) = size(work);
         if count >= limits.records || bytes >= limits.bytes {
             break;
         }
@@ -194,7 +221,16 @@ async fn gather(
             wait_ms: 0,
         };
         match consumer.poll(left).await? {
-            Polled::Records(more) => work.extend(self::work(more)),
+            Polled::Records(more) => {
+                let Some(more) = self::work(more) else {
+                    continue;
+                };
+                let same = work.iter_mut().find(|one| one.partition == more.partition);
+                match same {
+                    Some(one) => one.records.extend(more.records),
+                    None => work.push(more),
+                }
+            }
             Polled::Idle => break,
             Polled::Revoked(gone) => {
                 work.retain(|one| !gone.contains(&one.partition));
@@ -228,13 +264,13 @@ async fn persist(
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
-    let records: usize = work.iter().map(|one| one.records.len()).sum();
+    let (records, _) = size(work);
     let label = GroupName {
         group: job.group().name(),
     };
     let mut backoff = Backoff::new();
     loop {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         match job.handle(work).await {
             Ok(()) => {
                 let size = u32::try_from(records).unwrap_or(u32::MAX);

@@ -11,12 +11,16 @@ use chat_core::port::log::{Group, PollLimits};
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
-use crate::workers::run::{Failure, Job, Work};
+use crate::workers::run::{Failure, Job, Pace, Work};
 
 /// Records of one commit of the index.
 const BATCH_RECORDS: usize = 16_000;
-/// Partitions of one commit of the index.
-const PARTITIONS: usize = 64;
+/// A visible change of the index makes a segment, which is merged with others again and again: with
+/// many messages a second, waiting for more of them costs less than anything else saves.
+const PACE: Pace = Pace {
+    records: 64,
+    interval: Duration::from_millis(300),
+};
 /// Pause between two looks at the store's position.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -53,30 +57,28 @@ impl Job for SearchJob {
         }
     }
 
-    fn partitions(&self) -> usize {
-        PARTITIONS
+    fn pace(&self) -> Pace {
+        PACE
     }
 
     async fn handle(&self, work: &[Work]) -> Result<(), Failure> {
         let ports = self.backend.ports();
-        let mut batches = Vec::with_capacity(work.len());
-        for Work { partition, records } in work {
-            let epoch = ports.log.epoch(partition.topic).await?;
+        let epoch = ports.log.epoch(self.group().topic()).await?;
+        let decoded = work.iter().map(|Work { partition, records }| {
             // The store group alone buries what cannot be read (rule 7).
             let (batch, _poison) = Batch::decode(self.group(), *partition, epoch, records.clone());
-            while !index::ready(ports, *partition, batch.next).await? {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK_AGAIN) => {}
-                    () = self.stop.cancelled() => return Err(Failure::Stopped),
-                }
+            batch
+        });
+        let batches: Vec<Batch> = decoded.collect();
+        while !index::ready(ports, &batches).await? {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.stop.cancelled() => return Err(Failure::Stopped),
             }
-            batches.push(batch);
         }
         let report = index::index(ports, &batches).await?;
         // All of it is searchable: only now the positions may move (rule 20).
-        for batch in &batches {
-            apply::apply(ports.store.as_ref(), batch, &Numbers::new()).await?;
-        }
+        apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await?;
         let count = |outcome, events| self.metrics.count(self.group().name(), outcome, events);
         count("indexed", report.indexed);
         count("newer", report.newer);

@@ -1,23 +1,29 @@
 //! The job of the three store groups: apply events, and put aside what will never apply.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::apply::{self, Batch, Decoded, Homeless, Numbers, Outcome, Poison, Report};
 use chat_core::backend::Backend;
 use chat_core::event::Event;
 use chat_core::port::counters::{Counter, Take, Taken};
-use chat_core::port::log::{Group, Headers, NewRecord, Origin, PartitionId, PollLimits, Record};
+use chat_core::port::log::{Group, Headers, NewRecord, Origin, PollLimits, Record};
 use chat_core::port::store;
 use futures_util::future::try_join_all;
 
 use crate::telemetry::{GroupName, Metrics};
-use crate::workers::run::{Failure, Job, Work};
+use crate::workers::run::{Failure, Job, Pace, Work};
 
 /// Records of one transaction.
 const BATCH_RECORDS: usize = 4_000;
 /// Bytes of one transaction: what keeps memory small when every record is a batch of its own.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// Rows are read back at once by whoever wrote them, so the pause is short.
+const PACE: Pace = Pace {
+    records: 16,
+    interval: Duration::from_millis(25),
+};
 /// Rounds in which numbers are taken for messages that found theirs taken.
 const HOUSING_ROUNDS: usize = 8;
 
@@ -39,11 +45,11 @@ impl StoreJob {
         }
     }
 
-    async fn apply(&self, batch: &Batch) -> Result<(), Failure> {
+    async fn apply(&self, batches: &[Batch]) -> Result<(), Failure> {
         let ports = self.backend.ports();
         let mut numbers = Numbers::new();
         for _ in 0..HOUSING_ROUNDS {
-            match apply::apply(ports.store.as_ref(), batch, &numbers).await? {
+            match apply::apply(ports.store.as_ref(), batches, &numbers).await? {
                 Outcome::Applied(report) => {
                     self.count(&report);
                     ports.signals.publish(&report.subjects).await;
@@ -103,7 +109,7 @@ impl StoreJob {
         for one in decoded {
             let (offset, uid) = (one.offset, Some(one.uid));
             let reason = match self
-                .apply(&single(vec![one.clone()], Vec::new(), offset, uid))
+                .apply(&[single(vec![one.clone()], Vec::new(), offset, uid)])
                 .await
             {
                 Ok(()) => continue,
@@ -125,11 +131,12 @@ impl StoreJob {
                 Event::MessagesCreated(_) => vec![one],
                 _ => Vec::new(),
             };
-            match self.apply(&single(Vec::new(), reserved, offset, uid)).await {
+            let reserved = single(Vec::new(), reserved, offset, uid);
+            match self.apply(&[reserved]).await {
                 Err(Failure::Store(error)) if !error.retryable() => {
                     // Its numbers become void like any that never came; nobody waits behind it.
                     tracing::error!(%error, "the store refuses to reserve a dead letter's numbers");
-                    self.apply(&single(Vec::new(), Vec::new(), offset, uid))
+                    self.apply(&[single(Vec::new(), Vec::new(), offset, uid)])
                         .await?;
                 }
                 reserved => reserved?,
@@ -182,40 +189,43 @@ impl StoreJob {
         count("superseded", report.superseded);
     }
 
-    /// A batch of one partition, in one transaction.
-    async fn handle_one(&self, partition: PartitionId, records: &[Record]) -> Result<(), Failure> {
-        let epoch = self.backend.ports().log.epoch(partition.topic).await?;
-        let (batch, poison) = Batch::decode(self.group, partition, epoch, records.to_vec());
-        let applied = self
-            .backend
-            .ports()
-            .store
-            .position(self.group, partition)
-            .await?;
-        // A batch that is told again after its commit buries nothing twice. All of it at once: the good
-        // records wait behind it.
+    /// A batch of one partition in a transaction of its own, and where the store refuses that, record by
+    /// record.
+    async fn apply_alone(&self, batch: Batch, records: &[Record]) -> Result<(), Failure> {
+        let batch = [batch];
+        match self.apply(&batch).await {
+            Err(Failure::Store(error)) if !error.retryable() => {}
+            other => return other,
+        }
+        let [batch] = batch;
+        // Poison at the end of the batch moves the position too.
+        let rest = Batch {
+            group: self.group,
+            partition: batch.partition,
+            epoch: batch.epoch,
+            records: Vec::new(),
+            reserved: Vec::new(),
+            next: batch.next,
+            last_uid: batch.last_uid,
+        };
+        self.apply_one_by_one(batch, records).await?;
+        self.apply(&[rest]).await
+    }
+
+    /// Buries what can never be applied. All of it at once: the good records wait behind it.
+    async fn bury_all(&self, epoch: u32, poison: Vec<Poison>) -> Result<(), Failure> {
+        let Some(first) = poison.first() else {
+            return Ok(());
+        };
+        let partition = first.record.partition;
+        let store = &self.backend.ports().store;
+        let applied = store.position(self.group, partition).await?;
+        // A batch that is told again after its commit buries nothing twice.
         let unburied = poison
             .into_iter()
             .filter(|poison| applied.epoch != epoch || poison.record.offset >= applied.next);
         try_join_all(unburied.map(|poison| self.bury(epoch, poison))).await?;
-        match self.apply(&batch).await {
-            Err(Failure::Store(error)) if !error.retryable() => {
-                let (next, last_uid) = (batch.next, batch.last_uid);
-                self.apply_one_by_one(batch, records).await?;
-                // Poison at the end of the batch moves the position too.
-                let rest = Batch {
-                    group: self.group,
-                    partition,
-                    epoch,
-                    records: Vec::new(),
-                    reserved: Vec::new(),
-                    next,
-                    last_uid,
-                };
-                self.apply(&rest).await
-            }
-            other => other,
-        }
+        Ok(())
     }
 }
 
@@ -233,9 +243,25 @@ impl Job for StoreJob {
         }
     }
 
+    fn pace(&self) -> Pace {
+        PACE
+    }
+
+    /// Everything in one transaction; where the store refuses that, each partition has its own.
     async fn handle(&self, work: &[Work]) -> Result<(), Failure> {
+        let epoch = self.backend.ports().log.epoch(self.group.topic()).await?;
+        let mut batches = Vec::with_capacity(work.len());
         for Work { partition, records } in work {
-            self.handle_one(*partition, records).await?;
+            let (batch, poison) = Batch::decode(self.group, *partition, epoch, records.clone());
+            self.bury_all(epoch, poison).await?;
+            batches.push(batch);
+        }
+        match self.apply(&batches).await {
+            Err(Failure::Store(error)) if !error.retryable() => {}
+            other => return other,
+        }
+        for (batch, Work { records, .. }) in batches.into_iter().zip(work) {
+            self.apply_alone(batch, records).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use chat_core::event::Event;
 use chat_core::port::counters::{Counter, Take};
 use chat_core::port::log::Topic;
 use chat_core::port::search::Document;
-use chat_core::port::store::{ChatKey, ChatRow, MessageKey, MessageRow, Position, State, Writes};
+use chat_core::port::store::{ChatKey, ChatRow, MessageKey, MessageRow, State, Writes};
 use chat_core::reconcile::Wish;
 use chat_wire::admin::drift::{Drift, DriftPage, Verdict};
 use chat_wire::ids::{AppToken, MessageNumber};
@@ -37,7 +37,7 @@ pub(crate) async fn row(backend: &Backend, chat: ChatKey) -> ChatRow {
 async fn write(backend: &Backend, writes: Writes) {
     let mut tx = backend.ports().store.begin_free().await.unwrap();
     tx.write(writes).await.unwrap();
-    tx.commit(Position::START).await.unwrap();
+    tx.commit(&[]).await.unwrap();
 }
 
 /// Sets the count column to a lie.
@@ -359,9 +359,13 @@ impl Alone {
                     .await
                     .unwrap();
             }
-            apply(ports.store.as_ref(), &batch, &Numbers::new())
-                .await
-                .unwrap();
+            apply(
+                ports.store.as_ref(),
+                std::slice::from_ref(&batch),
+                &Numbers::new(),
+            )
+            .await
+            .unwrap();
         }
     }
 

@@ -176,12 +176,12 @@ async fn what_retention_took_is_told_with_what_to_do() {
         ports.log.append(Topic::Messages, record).await.unwrap();
     }
     let apply = async |group, next| {
-        let tx = ports.store.begin(group, partition).await.unwrap();
+        let tx = ports.store.begin(group, &[partition]).await.unwrap();
         let position = Position {
             next,
             ..Position::START
         };
-        tx.commit(position).await.unwrap();
+        tx.commit(&[position]).await.unwrap();
     };
     apply(Group::MessagesStore, 2).await;
     apply(Group::MessagesIndex, 2).await;
