@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use chat_core::apply::{self, Batch, Decoded, Homeless, Numbers, Outcome, Poison, Report};
 use chat_core::backend::Backend;
 use chat_core::event::Event;
+use chat_core::letters::Burial;
 use chat_core::port::counters::{Counter, Take, Taken};
-use chat_core::port::log::{Group, Headers, NewRecord, Origin, PartitionId, PollLimits, Record};
+use chat_core::port::log::{Group, PartitionId, PollLimits, Record};
 use chat_core::port::store;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use crate::telemetry::{GroupName, Metrics};
 use crate::workers::run::{Failure, Job, Work};
@@ -113,14 +114,11 @@ impl StoreJob {
             let Some(record) = records.iter().find(|record| record.offset == offset) else {
                 continue;
             };
-            self.bury(
-                epoch,
-                Poison {
-                    record: record.clone(),
-                    reason,
-                },
-            )
-            .await?;
+            let poison = Poison {
+                record: record.clone(),
+                reason,
+            };
+            let dead = self.bury(partition, epoch, vec![poison]).await?;
             let reserved = match &one.event {
                 Event::MessagesCreated(_) => vec![one],
                 _ => Vec::new(),
@@ -134,43 +132,51 @@ impl StoreJob {
                 }
                 reserved => reserved?,
             }
+            self.count_dead(dead);
         }
         Ok(())
     }
 
-    /// Appends to the dead-letter topic; durable before the record's position moves.
-    async fn bury(&self, epoch: u32, poison: Poison) -> Result<(), Failure> {
-        let Poison { record, reason } = poison;
-        tracing::error!(
-            topic = record.partition.topic.name(),
-            partition = record.partition.index,
-            offset = record.offset,
-            reason,
-            "a record can never be applied and becomes a dead letter"
-        );
-        let origin = record.headers.origin.unwrap_or(Origin {
-            epoch,
-            partition: record.partition,
-            offset: record.offset,
-        });
-        let dead = NewRecord {
-            key: record.key,
-            headers: Headers {
-                origin: Some(origin),
-                reason: Some(reason),
-                ..record.headers
-            },
-            value: record.value,
-        };
-        let topic = record.partition.topic.dead_letters();
-        self.backend.ports().log.append(topic, dead).await?;
-        self.metrics.count(self.group.name(), "dead", 1);
+    /// Appends to the dead-letter topic; durable before the records' position moves. Returns how many
+    /// letters they are.
+    async fn bury(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        poison: Vec<Poison>,
+    ) -> Result<u64, Failure> {
+        let burial = self.backend.bury(self.group, partition, epoch, poison);
+        let Burial { letters, dead } = burial.await?;
+        let log = &self.backend.ports().log;
+        // All of them at once: the good records wait behind them. One that fails ends none of the others.
+        let appended = join_all(letters.into_iter().map(|letter| {
+            tracing::error!(
+                topic = partition.topic.name(),
+                partition = partition.index,
+                origin.offset = letter.headers.origin.map(|origin| origin.offset),
+                reason = letter.headers.reason,
+                "a record can never be applied and becomes a dead letter"
+            );
+            log.append(partition.topic.dead_letters(), letter)
+        }))
+        .await;
+        for outcome in appended {
+            outcome?;
+        }
+        Ok(dead)
+    }
+
+    /// Counts letters whose records the position has passed: each once, however often they were told.
+    fn count_dead(&self, letters: u64) {
+        if letters == 0 {
+            return;
+        }
         let group = self.group.name();
+        self.metrics.count(group, "dead", letters);
         self.metrics
             .dead_letters
             .get_or_create(&GroupName { group })
-            .inc();
-        Ok(())
+            .inc_by(letters);
     }
 
     fn count(&self, report: &Report) {
@@ -186,18 +192,7 @@ impl StoreJob {
     async fn handle_one(&self, partition: PartitionId, records: &[Record]) -> Result<(), Failure> {
         let epoch = self.backend.ports().log.epoch(partition.topic).await?;
         let (batch, poison) = Batch::decode(self.group, partition, epoch, records.to_vec());
-        let applied = self
-            .backend
-            .ports()
-            .store
-            .position(self.group, partition)
-            .await?;
-        // A batch that is told again after its commit buries nothing twice. All of it at once: the good
-        // records wait behind it.
-        let unburied = poison
-            .into_iter()
-            .filter(|poison| applied.epoch != epoch || poison.record.offset >= applied.next);
-        try_join_all(unburied.map(|poison| self.bury(epoch, poison))).await?;
+        let dead = self.bury(partition, epoch, poison).await?;
         match self.apply(&batch).await {
             Err(Failure::Store(error)) if !error.retryable() => {
                 let (next, last_uid) = (batch.next, batch.last_uid);
@@ -212,10 +207,12 @@ impl StoreJob {
                     next,
                     last_uid,
                 };
-                self.apply(&rest).await
+                self.apply(&rest).await?;
             }
-            other => other,
+            other => other?,
         }
+        self.count_dead(dead);
+        Ok(())
     }
 }
 
