@@ -13,7 +13,7 @@ use sqlx::{Connection as _, Executor as _};
 use uuid::Uuid;
 
 use crate::drift::{key, row};
-use crate::harness::{Chat, Server, eventually};
+use crate::harness::{Chat, Server, append, eventually};
 use crate::mode;
 
 /// No run, and the deadline that the server has by itself.
@@ -97,8 +97,7 @@ async fn say_poison(server: &Server, chat: Chat, nth: u32) {
             sent_at: None,
         }],
     });
-    let record = event.encode(uid);
-    ports.log.append(Topic::Messages, record).await.unwrap();
+    append(ports.log.as_ref(), Topic::Messages, event.encode(uid)).await;
 }
 
 async fn say_garbage(server: &Server, text: &str) {
