@@ -16,7 +16,7 @@ use crate::drift::{key, row};
 use crate::harness::{Chat, Server, append, eventually};
 use crate::mode;
 
-/// No run, and the deadline that the server has by itself.
+/// No run but those of the test.
 const QUIET: [&str; 1] = ["--reconcile-every=0"];
 const POISON: u32 = 100;
 const GOOD: u32 = 10_000;
