@@ -1,8 +1,9 @@
 //! Dead letters: listed from their topics, shown as they were read, replayed to where they came from, or
 //! given up with a reason.
 //!
-//! `decide` holds the second half: what may be done about them.
+//! `bury` makes them; `decide` holds what may be done about them.
 
+mod bury;
 mod decide;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use chat_wire::admin::dlq::{Letter, LetterPage, Place, State};
 use chat_wire::time::Timestamp;
 
+pub use self::bury::Burial;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::limits::Broken;

@@ -25,7 +25,7 @@ const ABSENT_MAX: usize = 10_000;
 /// The generation of counters that never lose what they know.
 const FIRST_GENERATION: u32 = 1;
 /// On top of the deadline: for clocks that differ, and for an answer that is on its way.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 /// How long a recovery is tried again when an engine fails it.
 const PERSISTENCE: Duration = Duration::from_secs(10);
 /// Pause between two tries.

@@ -19,6 +19,7 @@ fn the_help_texts() {
     insta::assert_snapshot!("help", help(&[]));
     insta::assert_snapshot!("help_dashboard", own(&["dashboard"]));
     insta::assert_snapshot!("help_exit_codes", help(&["exit-codes"]));
+    insta::assert_snapshot!("help_app_limit", own(&["app", "limit"]));
     insta::assert_snapshot!("help_import", own(&["import"]));
     insta::assert_snapshot!("help_export", own(&["export"]));
     insta::assert_snapshot!("help_msg_search", own(&["msg", "search"]));
@@ -56,6 +57,7 @@ fn a_manual_page_for_every_command() {
     fake.run(&["man", "--out", out.to_str().unwrap()]).ok();
     for page in [
         "chatctl.1",
+        "chatctl-app-limit.1",
         "chatctl-msg.1",
         "chatctl-msg-search.1",
         "chatctl-import.1",

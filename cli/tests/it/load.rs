@@ -175,14 +175,15 @@ fn a_stall_counts_for_everybody_who_had_to_wait() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let send = &report["operations"][0];
     let ms = |which: &str, what: &str| send[which][what].as_f64().unwrap();
-    // A hundred of a thousand arrivals fall into the stall and wait for 0 to 1 s each.
+    // A hundred of a thousand arrivals fall into the stall and wait for 0 to 1 s each, and for longer
+    // where the machine is busy.
     let response = ms("response", "p99");
-    assert!(
-        (700.0..1_100.0).contains(&response),
-        "response p99 {response}"
-    );
+    assert!(response >= 700.0, "response p99 {response}");
     let service = ms("service", "p99");
-    assert!(service < 100.0, "service p99 {service}");
+    assert!(
+        service < response / 2.0,
+        "service p99 {service}, response p99 {response}"
+    );
     assert!(
         ms("service", "max") >= 900.0,
         "one request was in the stall"
@@ -203,7 +204,7 @@ fn what_is_due_beyond_the_places_is_skipped_and_an_objective_misses() {
             "--max-in-flight",
             "5",
             "--answer-timeout",
-            "1s",
+            "4s",
             "--no-verify",
             "--slo",
             "skipped==0",
@@ -277,18 +278,21 @@ fn wrong_scenarios_are_refused_before_anything_is_sent() {
 #[test]
 fn the_highest_rate_is_found() {
     let fake = server();
-    // The server takes one message in 5 ms and one at a time, so 200 a second and no more.
+    // The server takes one message in 5 ms and one at a time, so 200 a second and no more. In a second
+    // a hundred more find a place to wait in: what else the machine does holds up fewer than that.
     fake.state().message_takes = Duration::from_millis(5);
     let ran = load(
         &fake,
         &[
             "--find-max",
             "--from",
-            "50",
+            "20",
             "--trial",
             "1s",
+            "--max-in-flight",
+            "100",
             "--slo",
-            "send.p99<100ms",
+            "skipped==0",
             "--follow",
             "0",
         ],
@@ -300,13 +304,13 @@ fn the_highest_rate_is_found() {
     let best = held
         .map(|trial| trial["rate"].as_f64().unwrap())
         .fold(0.0, f64::max);
-    assert!((50.0..=220.0).contains(&best), "{trials:?}");
+    assert!((20.0..=310.0).contains(&best), "{trials:?}");
     assert!(trials.iter().any(|trial| trial["met"] == false));
     assert!((report["totals"]["wanted_per_second"].as_f64().unwrap() / best - 1.0).abs() < 0.5);
 }
 
-#[test]
-fn an_interrupt_ends_the_load_and_everything_else_still_happens() {
+/// Ten minutes of load, ended by a signal; everything else still happens.
+fn ended_by(signal: &str, code: i32) {
     let fake = server();
     let child = fake
         .chatctl(&[
@@ -319,12 +323,12 @@ fn an_interrupt_ends_the_load_and_everything_else_still_happens() {
         .unwrap();
     fake.wait_until(|state| state.seen.len() > 20);
     let killed = std::process::Command::new("kill")
-        .args(["-s", "INT", &child.id().to_string()])
+        .args(["-s", signal, &child.id().to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(output.status.code(), Some(code));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["interrupted"], true);
     // Ten minutes were planned, and rates are of the seconds that there were.
@@ -338,6 +342,16 @@ fn an_interrupt_ends_the_load_and_everything_else_still_happens() {
         report["verification"]["acknowledged"],
         report["totals"]["ok"]
     );
+}
+
+#[test]
+fn ctrl_c_ends_the_load_with_130_and_everything_else_still_happens() {
+    ended_by("INT", 130);
+}
+
+#[test]
+fn sigterm_ends_the_load_with_143_and_everything_else_still_happens() {
+    ended_by("TERM", 143);
 }
 
 #[test]

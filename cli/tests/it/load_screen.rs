@@ -53,6 +53,19 @@ fn a_key_ends_the_load_and_the_rest_still_happens() {
 }
 
 #[test]
+fn sigterm_ends_the_load_and_the_rest_still_happens() {
+    let fake = server();
+    let mut pty = load(&fake, &["--rate", "50", "--for", "10m"]);
+    pty.wait_for("running");
+    fake.wait_until(|state| state.seen.len() > 20);
+    pty.signal("TERM");
+    assert_eq!(pty.end(), 143);
+    pty.assert_given_back();
+    let text = pty.screen().contents();
+    assert!(text.contains("✓ verification kept"), "{text}");
+}
+
+#[test]
 fn a_second_key_does_not_wait_for_the_workers() {
     let fake = server();
     // They never catch up.

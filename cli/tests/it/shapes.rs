@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fake::Fake;
+use crate::fake::{Fake, problem};
 use crate::run::run;
 
 /// An application with two chats and some messages.
@@ -210,4 +210,95 @@ fn verbose_tells_of_requests_without_tokens() {
         ran.stderr
     );
     assert!(!ran.stderr.contains(&app));
+}
+
+#[test]
+fn the_limit_of_an_application_is_shown_set_and_taken_back() {
+    let fake = Fake::start();
+    let app = fake.app(0);
+    let path = format!("/admin/applications/{app}/limit");
+    let answer =
+        |rate_limit: u32, source: &str| json!({"rate_limit": rate_limit, "source": source});
+    let prepare = |method: &str, answer| {
+        fake.state()
+            .admin
+            .always(&format!("{method} {path}"), answer);
+    };
+    prepare("GET", answer(900, "default"));
+    let shown = fake.run(&["app", "limit", &app]).ok();
+    assert_eq!(shown.stderr, "");
+    insta::assert_snapshot!(shown.stdout, @"
+    token       0000000000000000000000000000abc0
+    rate_limit  900
+    source      default
+    ");
+    // The setting names it as well as the argument.
+    let json = fake
+        .run(&["app", "limit", "--app", &app, "-o", "json"])
+        .ok();
+    let told = json!({"token": app, "rate_limit": 900, "source": "default"});
+    assert_eq!(json.json(), told);
+    let csv = fake.run(&["app", "limit", &app, "-o", "csv"]).ok();
+    assert_eq!(
+        csv.stdout,
+        format!("token,rate_limit,source\n{app},900,default\n")
+    );
+    assert_eq!(fake.run(&["app", "limit", &app, "-q"]).ok().stdout, "900\n");
+
+    prepare("PUT", answer(2, "application"));
+    let set = fake
+        .run(&["app", "limit", &app, "--per-second", "2", "-o", "yaml"])
+        .ok();
+    assert_eq!(
+        set.stdout,
+        format!("token: {app:?}\nrate_limit: 2\nsource: application\n")
+    );
+    prepare("PUT", answer(0, "application"));
+    let unlimited = fake.run(&["app", "limit", &app, "--unlimited"]).ok();
+    assert!(
+        unlimited.stderr.contains("a limit of 0 is none"),
+        "{}",
+        unlimited.stderr
+    );
+    prepare("DELETE", answer(900, "default"));
+    fake.run(&["app", "limit", &app, "--default"]).ok();
+    let calls: Vec<(String, String)> = fake
+        .state()
+        .seen
+        .drain(..)
+        .skip(4)
+        .map(|seen| (seen.method, seen.body))
+        .collect();
+    let call = |method: &str, body: &str| (method.to_owned(), body.to_owned());
+    assert_eq!(
+        calls,
+        [
+            call("PUT", "{\"rate_limit\":2}"),
+            call("PUT", "{\"rate_limit\":0}"),
+            call("DELETE", ""),
+        ]
+    );
+}
+
+#[test]
+fn a_limit_is_one_thing_of_an_application_that_is_there() {
+    let fake = Fake::start();
+    let app = fake.app(0);
+    for wrong in [
+        &["--per-second", "0"][..],
+        &["--per-second", "-1"],
+        &["--per-second", "1", "--unlimited"],
+        &["--unlimited", "--default"],
+        &["--per-second", "1", "--default"],
+    ] {
+        let args = [&["app", "limit", &app], wrong].concat();
+        assert_eq!(fake.run(&args).code, Some(2), "{wrong:?}");
+    }
+    assert!(fake.state().seen.is_empty());
+    let unknown = problem(404, "unknown_application", "no application has this token");
+    let call = format!("GET /admin/applications/{app}/limit");
+    fake.state().admin.then(&call, 404, unknown);
+    let ran = fake.run(&["app", "limit", &app]);
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(!ran.stderr.contains('\x1b'), "{}", ran.stderr);
 }

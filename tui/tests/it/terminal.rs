@@ -5,7 +5,7 @@
 //! is what it does there.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config};
@@ -15,12 +15,14 @@ use chat_tui::run::{End, run};
 use chat_tui::state::dashboard::Setup;
 use portable_pty::CommandBuilder;
 
-use crate::pty::Pty;
+use crate::pty::{PATIENCE, Pty};
 use crate::sample::server::Server;
 
 /// Where the dashboard of a child looks, and whether its first answer makes a task panic.
 const SERVER: &str = "CHAT_TUI_TEST_SERVER";
 const PANIC: &str = "CHAT_TUI_TEST_PANIC";
+/// Within this a key has to be answered.
+const SOON: Duration = Duration::from_millis(50);
 
 #[test]
 #[ignore = "it is what the other tests run in a process of its own"]
@@ -129,11 +131,15 @@ fn keys_answer_within_50_ms_while_the_server_hangs() {
         let times = keys.map(|(key, text)| pty.latency(key, text));
         times.into_iter().max().unwrap_or_default()
     };
-    // A machine that is busy with other tests may hold up one round, but not each of them.
-    let slowest = [round(), round(), round(), round()];
+    // A machine that is busy with other tests may hold up many rounds, but not each of them; a key
+    // that waited for the server would wait in all.
+    let deadline = Instant::now() + PATIENCE;
+    let mut slowest = Vec::new();
+    while slowest.iter().all(|slowest| *slowest >= SOON) {
+        assert!(Instant::now() < deadline, "{slowest:?}");
+        slowest.push(round());
+    }
     println!("slowest key of each round: {slowest:.1?}");
-    let best = slowest.into_iter().min().unwrap_or_default();
-    assert!(best < Duration::from_millis(50), "{slowest:?}");
     pty.press("q");
     assert_eq!(pty.end(), 0);
 }

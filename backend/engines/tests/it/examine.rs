@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chat_core::examine::LIMIT;
 use chat_core::port::Ports;
 use chat_core::port::log::{Headers, NewRecord, Topic};
 use chat_engines::config::Config;
@@ -174,10 +175,8 @@ async fn a_frozen_engine_is_told_in_time_and_holds_up_no_other() {
         let started = Instant::now();
         let checks = ports.life.examine().await;
         let elapsed = started.elapsed();
-        assert!(
-            elapsed < Duration::from_millis(3_000),
-            "{name}: {elapsed:?}"
-        );
+        // Its limit once: whoever asked again, or one after the other, would need it twice.
+        assert!(elapsed < LIMIT * 2, "{name}: {elapsed:?}");
         let reach = find(&checks, &format!("{name}.reach"));
         assert_eq!(reach.finding, Finding::Failed, "{reach:?}");
         assert!(reach.hint.is_some());

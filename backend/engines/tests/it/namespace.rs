@@ -7,6 +7,7 @@ use chat_engines::config::{Config, Topics};
 use chat_engines::open::migrate;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sqlx::migrate::MigrateDatabase;
 use sqlx::mysql::MySql;
@@ -61,7 +62,26 @@ impl Namespace {
     /// Removes a topic with all its records; returns when the brokers have forgotten it.
     pub(crate) async fn delete_topic(&self, topic: Topic) {
         Self::delete_topics(&self.config, &[topic]).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let name = format!("{}{}", self.config.topic_prefix, topic.name());
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while self.has_topic(name.clone()).await {
+            assert!(tokio::time::Instant::now() < deadline, "{name} stays");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Whether the brokers know a topic.
+    async fn has_topic(&self, name: String) -> bool {
+        let mut kafka = ClientConfig::new();
+        kafka.set("bootstrap.servers", &self.config.kafka_brokers);
+        // A question about the topic by its name could make it anew.
+        let names = tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer = kafka.create().unwrap();
+            let metadata = client.fetch_metadata(None, Duration::from_secs(10));
+            let metadata = metadata.unwrap();
+            metadata.topics().iter().any(|topic| topic.name() == name)
+        });
+        names.await.unwrap()
     }
 
     /// Removes the records of a partition below an offset, as retention would.

@@ -86,9 +86,12 @@ fn message(nth: u32) -> chat_wire::messages::NewMessage {
     }
 }
 
+/// Long enough to tell one recovery from two, whatever else the machine does.
+const CREATE_DEADLINE: Duration = Duration::from_secs(6);
+
 async fn backend(namespace: &Namespace) -> Backend {
     let settings = Settings {
-        create_deadline: Duration::from_secs(2),
+        create_deadline: CREATE_DEADLINE,
     };
     Backend::new(connect(&namespace.config).await.unwrap(), settings)
 }
@@ -128,11 +131,8 @@ async fn an_emptied_redis_reissues_nothing() {
         matches!(unknown, Err(Error::UnknownApplication)),
         "{unknown:?}"
     );
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        began.elapsed()
-    );
+    // At once: the wait of a recovery is not for who was never there.
+    assert!(began.elapsed() < CREATE_DEADLINE, "{:?}", began.elapsed());
 
     let began = Instant::now();
     let created = loop {
@@ -141,14 +141,14 @@ async fn an_emptied_redis_reissues_nothing() {
             other => break other.unwrap(),
         }
         assert!(
-            began.elapsed() < Duration::from_secs(20),
+            began.elapsed() < CREATE_DEADLINE * 5,
             "the recovery does not end"
         );
     };
-    // The deadline, a margin of 1 s, and the reading: the chat was not kept waiting for its
+    // The deadline, a margin of 1 s, and the reading, once: the chat was not kept waiting for its
     // application first.
     assert!(
-        began.elapsed() < Duration::from_secs(5),
+        began.elapsed() < CREATE_DEADLINE * 2,
         "{:?}",
         began.elapsed()
     );
@@ -428,6 +428,7 @@ async fn a_poll_that_is_given_up_loses_no_partition() {
         let began = Instant::now();
         consumer.leave().await;
         let took = began.elapsed();
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        // A member that is not let go is waited for, 10 s.
+        assert!(took < Duration::from_secs(9), "{took:?}");
     }
 }

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use chat_core::apply::{self, Batch, Decoded, Homeless, Numbers, Outcome, Poison, Report};
 use chat_core::backend::Backend;
 use chat_core::event::Event;
+use chat_core::letters::Burial;
 use chat_core::port::counters::{Counter, Take, Taken};
-use chat_core::port::log::{Group, Headers, NewRecord, Origin, PollLimits, Record};
+use chat_core::port::log::{Group, PartitionId, PollLimits, Record};
 use chat_core::port::store;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use crate::telemetry::{GroupName, Metrics};
 use crate::workers::run::{Failure, Job, Pace, Work};
@@ -119,14 +120,11 @@ impl StoreJob {
             let Some(record) = records.iter().find(|record| record.offset == offset) else {
                 continue;
             };
-            self.bury(
-                epoch,
-                Poison {
-                    record: record.clone(),
-                    reason,
-                },
-            )
-            .await?;
+            let poison = Poison {
+                record: record.clone(),
+                reason,
+            };
+            let dead = self.bury(partition, epoch, vec![poison]).await?;
             let reserved = match &one.event {
                 Event::MessagesCreated(_) => vec![one],
                 _ => Vec::new(),
@@ -141,43 +139,51 @@ impl StoreJob {
                 }
                 reserved => reserved?,
             }
+            self.count_dead(dead);
         }
         Ok(())
     }
 
-    /// Appends to the dead-letter topic; durable before the record's position moves.
-    async fn bury(&self, epoch: u32, poison: Poison) -> Result<(), Failure> {
-        let Poison { record, reason } = poison;
-        tracing::error!(
-            topic = record.partition.topic.name(),
-            partition = record.partition.index,
-            offset = record.offset,
-            reason,
-            "a record can never be applied and becomes a dead letter"
-        );
-        let origin = record.headers.origin.unwrap_or(Origin {
-            epoch,
-            partition: record.partition,
-            offset: record.offset,
-        });
-        let dead = NewRecord {
-            key: record.key,
-            headers: Headers {
-                origin: Some(origin),
-                reason: Some(reason),
-                ..record.headers
-            },
-            value: record.value,
-        };
-        let topic = record.partition.topic.dead_letters();
-        self.backend.ports().log.append(topic, dead).await?;
-        self.metrics.count(self.group.name(), "dead", 1);
+    /// Appends to the dead-letter topic; durable before the records' position moves. Returns how many
+    /// letters they are.
+    async fn bury(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        poison: Vec<Poison>,
+    ) -> Result<u64, Failure> {
+        let burial = self.backend.bury(self.group, partition, epoch, poison);
+        let Burial { letters, dead } = burial.await?;
+        let log = &self.backend.ports().log;
+        // All of them at once: the good records wait behind them. One that fails ends none of the others.
+        let appended = join_all(letters.into_iter().map(|letter| {
+            tracing::error!(
+                topic = partition.topic.name(),
+                partition = partition.index,
+                origin.offset = letter.headers.origin.map(|origin| origin.offset),
+                reason = letter.headers.reason,
+                "a record can never be applied and becomes a dead letter"
+            );
+            log.append(partition.topic.dead_letters(), letter)
+        }))
+        .await;
+        for outcome in appended {
+            outcome?;
+        }
+        Ok(dead)
+    }
+
+    /// Counts letters whose records the position has passed: each once, however often they were told.
+    fn count_dead(&self, letters: u64) {
+        if letters == 0 {
+            return;
+        }
         let group = self.group.name();
+        self.metrics.count(group, "dead", letters);
         self.metrics
             .dead_letters
             .get_or_create(&GroupName { group })
-            .inc();
-        Ok(())
+            .inc_by(letters);
     }
 
     fn count(&self, report: &Report) {
@@ -211,22 +217,6 @@ impl StoreJob {
         self.apply_one_by_one(batch, records).await?;
         self.apply(&[rest]).await
     }
-
-    /// Buries what can never be applied. All of it at once: the good records wait behind it.
-    async fn bury_all(&self, epoch: u32, poison: Vec<Poison>) -> Result<(), Failure> {
-        let Some(first) = poison.first() else {
-            return Ok(());
-        };
-        let partition = first.record.partition;
-        let store = &self.backend.ports().store;
-        let applied = store.position(self.group, partition).await?;
-        // A batch that is told again after its commit buries nothing twice.
-        let unburied = poison
-            .into_iter()
-            .filter(|poison| applied.epoch != epoch || poison.record.offset >= applied.next);
-        try_join_all(unburied.map(|poison| self.bury(epoch, poison))).await?;
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -251,18 +241,21 @@ impl Job for StoreJob {
     async fn handle(&self, work: &[Work]) -> Result<(), Failure> {
         let epoch = self.backend.ports().log.epoch(self.group.topic()).await?;
         let mut batches = Vec::with_capacity(work.len());
+        let mut dead = 0;
         for Work { partition, records } in work {
             let (batch, poison) = Batch::decode(self.group, *partition, epoch, records.clone());
-            self.bury_all(epoch, poison).await?;
+            dead += self.bury(*partition, epoch, poison).await?;
             batches.push(batch);
         }
         match self.apply(&batches).await {
-            Err(Failure::Store(error)) if !error.retryable() => {}
-            other => return other,
+            Err(Failure::Store(error)) if !error.retryable() => {
+                for (batch, Work { records, .. }) in batches.into_iter().zip(work) {
+                    self.apply_alone(batch, records).await?;
+                }
+            }
+            other => other?,
         }
-        for (batch, Work { records, .. }) in batches.into_iter().zip(work) {
-            self.apply_alone(batch, records).await?;
-        }
+        self.count_dead(dead);
         Ok(())
     }
 }

@@ -3,13 +3,18 @@
 use chat_wire::problem::Code;
 use serde_json::Value;
 
-use crate::harness::Server;
+use crate::harness::{Server, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_open_and_the_rest_wants_the_key() {
     let server = Server::with(&["--admin-key=hush"]).await;
     assert_eq!(server.admin_get("/livez").send().await.text(), "alive\n");
-    let ready: Value = server.admin_get("/readyz").send().await.is(200);
+    // What a check asks may be slow to answer.
+    let ready: Value = eventually("it is ready", async || {
+        let answer = server.admin_get("/readyz").send().await;
+        (answer.status == 200).then(|| answer.is(200))
+    })
+    .await;
     assert_eq!(ready["ready"], true);
     let names: Vec<&Value> = ready["checks"]
         .as_array()

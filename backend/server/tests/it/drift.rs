@@ -13,7 +13,7 @@ use chat_wire::ids::{AppToken, MessageNumber};
 use chat_wire::problem::Code;
 use chat_wire::time::Timestamp;
 
-use crate::harness::{Chat, Server, eventually, message};
+use crate::harness::{Chat, Server, acknowledged, eventually, message};
 use crate::mode;
 
 /// No run but those of the test, and a deadline that is waited for without growing old.
@@ -256,18 +256,24 @@ async fn pages_are_sorted_and_filtered() {
 async fn what_waits_in_the_log_is_in_flight() {
     let alone = Alone::open().await;
     let backend = &alone.backend;
-    let token = backend
-        .create_application("alone".into(), None)
-        .await
-        .unwrap();
-    let chat = backend.create_chat(token, None).await.unwrap();
+    let token = acknowledged(async |key| {
+        let name = "alone".to_owned();
+        backend.create_application(name, Some(key)).await
+    })
+    .await;
+    let chat = acknowledged(async |key| backend.create_chat(token, Some(key)).await).await;
     let chat = ChatKey { token, chat };
-    let messages = vec![message("one"), message("two")];
-    backend.create_messages(chat, messages, None).await.unwrap();
+    let say = async |bodies: &[&str]| {
+        acknowledged(async |key| {
+            let messages = bodies.iter().map(|body| message(body)).collect();
+            backend.create_messages(chat, messages, Some(key)).await
+        })
+        .await
+    };
+    say(&["one", "two"]).await;
     // The rows come, and more is said behind them.
     alone.apply().await;
-    let messages = vec![message("three"); 5];
-    backend.create_messages(chat, messages, None).await.unwrap();
+    say(&["three"; 5]).await;
     let wish = Wish {
         token: Some(token),
         chat: Some(chat.chat),

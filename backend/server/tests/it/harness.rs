@@ -7,6 +7,9 @@ use std::time::Duration;
 use chat_client::admin::Admin;
 use chat_client::client::{Client, Config as ClientConfig, Create};
 use chat_core::backend::Backend;
+use chat_core::error::Error as CoreError;
+use chat_core::key::StoredKey;
+use chat_core::port::log::{Log, NewRecord, Topic};
 use chat_core::port::store::Transaction;
 use chat_server::boot::{Error, Role, Running};
 use chat_server::config::Worker;
@@ -15,6 +18,7 @@ use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::NewMessage;
 use tempfile::TempDir;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::mode;
 use crate::raw::Request;
@@ -177,6 +181,21 @@ impl Server {
         self.admin_request("GET", path)
     }
 
+    /// Waits until all of these lines are on one page of `/metrics`.
+    pub(crate) async fn shows(&self, lines: &[&str]) {
+        let mut text = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            text = self.admin_get("/metrics").send().await.text().to_owned();
+            let there = |line: &&str| text.lines().any(|found| found == *line);
+            if lines.iter().all(there) {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        panic!("never all of {lines:#?} on\n{text}");
+    }
+
     /// A new application.
     pub(crate) async fn app(&self) -> AppToken {
         let new = NewApplication {
@@ -279,6 +298,32 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
         assert!(Instant::now() < deadline, "never came: {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Creates with a key of its own, and asks again as a client does, until the log has acknowledged in
+/// time: a deadline that is short for a test is too short for a busy machine now and then.
+pub(crate) async fn acknowledged<T>(
+    mut create: impl AsyncFnMut(StoredKey) -> Result<T, CoreError>,
+) -> T {
+    let key = StoredKey::new(None, "", &Uuid::now_v7().to_string(), b"");
+    eventually("an acknowledgement", async || match create(key).await {
+        Ok(created) => Some(created),
+        Err(CoreError::NotAcknowledged | CoreError::KeyInFlight) => None,
+        Err(error) => panic!("{error}"),
+    })
+    .await
+}
+
+/// Appends until the log says that it has; the record may be there more than once.
+pub(crate) async fn append(log: &dyn Log, topic: Topic, record: NewRecord) {
+    eventually("an append", async || {
+        match log.append(topic, record.clone()).await {
+            Ok(_) => Some(()),
+            Err(error) if error.retryable() => None,
+            Err(error) => panic!("{error}"),
+        }
+    })
+    .await;
 }
 
 fn patient(address: SocketAddr) -> ClientConfig {

@@ -13,10 +13,10 @@ use sqlx::{Connection as _, Executor as _};
 use uuid::Uuid;
 
 use crate::drift::{key, row};
-use crate::harness::{Chat, Server, eventually};
+use crate::harness::{Chat, Server, append, eventually};
 use crate::mode;
 
-/// No run, and the deadline that the server has by itself.
+/// No run but those of the test.
 const QUIET: [&str; 1] = ["--reconcile-every=0"];
 const POISON: u32 = 100;
 const GOOD: u32 = 10_000;
@@ -97,8 +97,7 @@ async fn say_poison(server: &Server, chat: Chat, nth: u32) {
             sent_at: None,
         }],
     });
-    let record = event.encode(uid);
-    ports.log.append(Topic::Messages, record).await.unwrap();
+    append(ports.log.as_ref(), Topic::Messages, event.encode(uid)).await;
 }
 
 async fn say_garbage(server: &Server, text: &str) {

@@ -6,6 +6,7 @@
 mod admin;
 mod batch;
 mod bodies;
+mod burial;
 mod doctor;
 mod document;
 mod drift;

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chat_client::admin::Admin;
@@ -39,10 +39,11 @@ const FINDINGS: &str = "chatctl-load-findings.ndjson";
 /// (--users) each user waits for an answer before sending again.
 ///
 /// Afterwards the workers are waited for, and then every message that was acknowledged is looked
-/// for: once in the store, once in the index, its number given to nobody else. The first Ctrl-C
-/// ends the load early, and everything else still happens; the second ends the process.
+/// for: once in the store, once in the index, its number given to nobody else. The first Ctrl-C or
+/// SIGTERM ends the load early, and everything else still happens; the second ends the process.
 ///
-/// Exit codes: 8 where something was lost or doubled, 99 where an objective was missed.
+/// Exit codes: 8 where something was lost or doubled, 99 where an objective was missed, 130 where
+/// Ctrl-C ended the load early, 143 where SIGTERM did.
 #[derive(Debug, Args)]
 #[command(after_help = "For example:
   chatctl load run scripts/load/steady.toml --report steady.json --report steady.html
@@ -157,9 +158,13 @@ impl Run {
             .build()
             .map_err(|error| Error::failure(format!("cannot start: {error}")))?;
         let stop = Arc::new(AtomicBool::new(false));
+        let ender = Ender {
+            stop: Arc::clone(&stop),
+            exit: Arc::default(),
+        };
         let screen = screen::wanted(session);
         if !screen {
-            end_at_signal(&runtime, &stop);
+            end_at_signal(&runtime, ender.clone());
         }
         let (live, watched) = watch::channel(Live {
             name: plan.scenario.name.clone(),
@@ -177,18 +182,18 @@ impl Run {
                 live,
                 lines: !screen && !session.settings.quiet,
             },
-            stop: Arc::clone(&stop),
+            stop,
         };
         let work = run(&target, plan, options);
         let shown = if screen {
             let theme = screen::theme(session);
-            runtime.block_on(screen::beside(work, watched, theme, &stop))
+            runtime.block_on(screen::beside(work, watched, theme, |exit| ender.end(exit)))
         } else {
             screen::Shown::Done(runtime.block_on(work))
         };
         runtime.shutdown_background();
         match shown {
-            screen::Shown::Done(ran) => self.finish(session, ran?),
+            screen::Shown::Done(ran) => self.finish(session, ran?, ender.exit()),
             screen::Shown::Left(exit) => Ok(exit),
         }
     }
@@ -263,7 +268,8 @@ impl Run {
         .with_hint("if it is yours and you mean it, give --i-own-this-target"))
     }
 
-    fn finish(&self, session: &mut Session, ran: Ran) -> Result<Exit, Error> {
+    /// Prints and writes what was found; `early` is the exit of a load that was ended before its time.
+    fn finish(&self, session: &mut Session, ran: Ran, early: Exit) -> Result<Exit, Error> {
         let Ran { report, findings } = ran;
         for file in &self.report {
             print::write(file, &report)?;
@@ -282,7 +288,7 @@ impl Run {
             return Err(Error::new(Exit::Partial, findings.join("; ")).with_code("verification"));
         }
         if report.interrupted {
-            return Ok(Exit::Interrupted);
+            return Ok(early);
         }
         let missed: Vec<_> = report.objectives.iter().filter(|one| !one.met).collect();
         if missed.is_empty() {
@@ -303,15 +309,30 @@ impl Run {
     }
 }
 
+/// Ends the load early, and remembers who wanted that.
+#[derive(Debug, Clone)]
+struct Ender {
+    stop: Arc<AtomicBool>,
+    exit: Arc<OnceLock<Exit>>,
+}
+
+impl Ender {
+    fn end(&self, exit: Exit) {
+        // The first one ended it.
+        let _ = self.exit.set(exit);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn exit(&self) -> Exit {
+        self.exit.get().copied().unwrap_or(Exit::Interrupted)
+    }
+}
+
 /// The first signal ends the load and the second the process, where no view watches for them.
-fn end_at_signal(runtime: &tokio::runtime::Runtime, stop: &Arc<AtomicBool>) {
+fn end_at_signal(runtime: &tokio::runtime::Runtime, ender: Ender) {
     signals::watch();
     let mut asked = signals::ask_first();
-    let stop = Arc::clone(stop);
-    runtime.spawn(async move {
-        asked.wait().await;
-        stop.store(true, Ordering::Relaxed);
-    });
+    runtime.spawn(async move { ender.end(asked.wait().await) });
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {

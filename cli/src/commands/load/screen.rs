@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, stderr, stdin};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use chat_tui::load::Live;
 use chat_tui::load::show::{End, show};
@@ -39,14 +38,14 @@ pub(super) fn theme(session: &Session) -> Theme {
     }
 }
 
-/// Shows the work while it is done. The first key or signal that wants the end sets `stop` and leaves
-/// the rest to the work, the second one leaves it. The view watches for signals itself, because it
+/// Shows the work while it is done. The first key or signal that wants the end is told to `end`, which
+/// leaves the rest to the work; the second one leaves it. The view watches for signals itself, because it
 /// has a terminal to give back first; remarks wait until it is given back.
 pub(super) async fn beside<T>(
     work: impl Future<Output = T>,
     live: watch::Receiver<Live>,
     theme: Theme,
-    stop: &AtomicBool,
+    end: impl Fn(Exit),
 ) -> Shown<T> {
     let kept = note::keep();
     let (asks, mut asked) = mpsc::channel(1);
@@ -62,7 +61,7 @@ pub(super) async fn beside<T>(
                 Ok(End::AtOnce(cause)) => return Shown::Left(exit(cause)),
                 Err(error) => break Some(error),
             },
-            Some(_) = asked.recv() => stop.store(true, Ordering::Relaxed),
+            Some(cause) = asked.recv() => end(exit(cause)),
         }
     };
     // A view that cannot be shown is no reason to lose what was measured.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, interval};
 
 use crate::http::admin::Admin;
 use crate::http::serve::json;
@@ -23,9 +23,7 @@ pub(super) async fn show(State(admin): State<Admin>) -> Response {
 }
 
 pub(super) async fn open(State(admin): State<Admin>) -> Response {
-    let mut tick = interval(EVERY);
-    // Whoever reads slowly misses events and gets no flood of them afterwards.
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let tick = interval(EVERY);
     let mut response = Response::new(Body::from_stream(stream::unfold((admin, tick), next)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -43,6 +41,9 @@ async fn next(
             admin.snapshots.now().await
         } => stats,
     };
+    // From now on: a snapshot that took longer than the pause is not told twice, and whoever reads
+    // slowly misses events and gets no flood of them afterwards.
+    tick.reset();
     // JSON has no raw line breaks, so one data line holds it.
     let data = serde_json::to_string(&*stats).expect("a snapshot is plain data");
     let event = format!("event: stats\ndata: {data}\n\n");
