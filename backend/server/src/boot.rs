@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chat_core::backend::{Backend, Settings};
 use chat_core::port::log::Group;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,9 @@ use crate::config::{Config, Worker};
 use crate::handles;
 use crate::http::admin::{self, Admin};
 use crate::http::door::Door;
+use crate::http::front::Front;
 use crate::http::guard::Guard;
-use crate::http::{self, Api, serve};
+use crate::http::{Api, serve};
 use crate::open;
 use crate::pressure::Pressure;
 use crate::sampler::Sampler;
@@ -155,7 +157,7 @@ impl Running {
         let door = Arc::new(Door::default());
         listeners.spawn(serve::serve(
             admin_listener,
-            door.router(),
+            TowerToHyperService::new(door.router()),
             config.max_connections,
             stop_listening.clone(),
             config.stop_deadline(),
@@ -199,7 +201,7 @@ impl Running {
             };
             running.listeners.spawn(serve::serve(
                 listener,
-                http::router(api),
+                Front::new(api),
                 handles::connections(config.max_connections),
                 running.stop_listening.clone(),
                 running.stop_deadline,
