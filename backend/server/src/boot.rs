@@ -28,8 +28,9 @@ use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
 use crate::workers::{rates, reconcile, run, upkeep};
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1_024;
+/// Connections that may wait to be accepted: as many as Linux allows unless it was told otherwise. Whoever
+/// comes beyond is not answered and tries again after a second, which is worse than any refusal.
+const BACKLOG: u32 = 4_096;
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]

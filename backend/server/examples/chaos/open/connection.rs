@@ -59,6 +59,11 @@ impl Connection {
         })
     }
 
+    /// Whether the server's system has taken it.
+    pub(super) const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
     /// Sends a create, as soon as it is connected.
     pub(super) fn send(
         &mut self,

@@ -23,6 +23,12 @@ const NAP: Duration = Duration::from_micros(100);
 const BURST: usize = 64;
 /// Events of one look.
 const EVENTS: usize = 1_024;
+/// Clients have been there before: as many connections as arrivals in this time, in milliseconds, are
+/// open when the first is due. What comes on top opens more.
+const READY_MS: f64 = 200.0;
+/// Connections that are opened at once before that, and how long all of them may take.
+const OPENING: usize = 128;
+const OPENED_WITHIN: Duration = Duration::from_secs(20);
 
 /// All generators that send together.
 pub(super) struct Drive {
@@ -126,6 +132,7 @@ impl Drive {
     /// Sends for so long, and waits for the answers.
     pub(super) fn run(mut self, span: Duration) -> Result<Vec<Figures>, Failure> {
         let mut events = Events::with_capacity(EVENTS);
+        (0..self.lanes.len()).try_for_each(|lane| self.get_ready(lane, &mut events))?;
         let (began, busy) = (Instant::now(), cores::processor_time());
         let over = began + span;
         for lane in 0..self.lanes.len() {
@@ -148,6 +155,47 @@ impl Drive {
             ..lane.figures
         });
         Ok(figures.collect())
+    }
+
+    /// Opens the connections that are there before the first arrival.
+    fn get_ready(&mut self, lane: usize, events: &mut Events) -> Result<(), Failure> {
+        let began = Instant::now();
+        let Lane {
+            generator,
+            arrivals,
+            ..
+        } = &self.lanes[lane];
+        let (apis, most) = (generator.target.apis.len(), generator.most);
+        let wanted = match arrivals {
+            Arrivals::Open(rate) => whole(rate * READY_MS / 1_000.0).min(most),
+            Arrivals::Closed(_) => 0,
+        };
+        let mut opening: Vec<usize> = Vec::new();
+        let mut opened = 0;
+        while opened < wanted || !opening.is_empty() {
+            while opened < wanted && opening.len() < OPENING {
+                opening.push(self.open(lane, opened % apis)?);
+                opened += 1;
+            }
+            self.turn(events, TICK, began)?;
+            let connections = &self.connections;
+            let mut gone = false;
+            let (ready, rest): (Vec<usize>, Vec<usize>) = opening.into_iter().partition(|token| {
+                gone |= connections[*token].is_none();
+                let placed = connections[*token].as_ref();
+                placed.is_some_and(|placed| placed.connection.is_connected())
+            });
+            opening = rest;
+            if gone || began.elapsed() > OPENED_WITHIN {
+                return Err("the server does not take the connections of the generator".into());
+            }
+            for token in ready {
+                if let Some(placed) = &self.connections[token] {
+                    self.lanes[lane].free[placed.api].push(token);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends what is due by now, up to a burst of each.
@@ -183,7 +231,6 @@ impl Drive {
             free,
             open,
             generator,
-            figures,
             ..
         } = &mut self.lanes[lane];
         let api = nth % free.len();
@@ -193,6 +240,17 @@ impl Drive {
         if *open >= generator.most {
             return Ok(free.iter_mut().find_map(Vec::pop));
         }
+        self.open(lane, api).map(Some)
+    }
+
+    /// Begins to open a connection.
+    fn open(&mut self, lane: usize, api: usize) -> Result<usize, Failure> {
+        let Lane {
+            open,
+            generator,
+            figures,
+            ..
+        } = &mut self.lanes[lane];
         let token = self.vacant.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
@@ -206,7 +264,7 @@ impl Drive {
             lane,
             api,
         });
-        Ok(Some(token))
+        Ok(token)
     }
 
     fn send(&mut self, token: usize, due: Instant) -> Result<(), Failure> {
@@ -346,6 +404,15 @@ impl Drive {
         }
         Ok(())
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number of connections"
+)]
+const fn whole(number: f64) -> usize {
+    number as usize
 }
 
 fn micros(time: Duration) -> u32 {
