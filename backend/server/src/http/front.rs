@@ -5,26 +5,28 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::Bytes;
 use chat_core::limits;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, poll_immediate};
 use http::header::EXPECT;
 use http::{HeaderName, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::Service;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tower::Service as _;
 
 use super::guard::accounts::Account;
+use super::guard::refused::Refused;
 use super::measure::measure;
 use super::route::{self, Asks};
 use super::{Api, router};
@@ -52,7 +54,7 @@ struct Inner {
 /// An answer, and whether it is that of a request that was shed.
 struct Done {
     response: Response,
-    shed: bool,
+    shed: Option<Shed>,
 }
 
 impl Front {
@@ -71,86 +73,145 @@ impl Service<http::Request<Incoming>> for Front {
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let inner = Arc::clone(&self.0);
-        async move { Ok(inner.answer(request.map(Body::new)).await) }.boxed()
+        let asked = Asked::new(&request);
+        // Before anything is waited for: a refusal knows now what it does with the body.
+        let admitted = inner.admit(&asked, request);
+        async move { Ok(inner.answer(asked, admitted).await) }.boxed()
     }
 }
 
-impl Inner {
-    /// Answers, and counts the answer under the pattern of its route and in the traffic.
-    async fn answer(&self, request: Request) -> Response {
-        let metrics = &self.api.metrics;
-        let _in_flight = metrics.traffic.enter();
-        let started = Instant::now();
-        let pattern = route::pattern(request.uri().path());
-        let name = Cow::Borrowed(pattern.unwrap_or("(none)"));
-        let asks = Asks::of(request.method(), pattern);
-        let method = request.method().clone();
-        let done = measure(metrics, name, &method, self.admit(asks, request), |done| {
-            done.response.status()
-        });
-        let Done { response, shed } = done.await;
-        metrics.traffic.count(Answered {
-            status: response.status().as_u16(),
-            created: response.extensions().get().copied(),
-            shed,
-            took: started.elapsed(),
-        });
-        response
-    }
+/// What the head of a request says.
+struct Asked {
+    asks: Asks,
+    method: Method,
+    pattern: Option<&'static str>,
+}
 
+impl Asked {
+    fn new<B>(request: &http::Request<B>) -> Self {
+        let pattern = route::pattern(request.uri().path());
+        Self {
+            asks: Asks::of(request.method(), pattern),
+            method: request.method().clone(),
+            pattern,
+        }
+    }
+}
+
+/// A request that has been decided on.
+struct Admitted {
+    /// Who pays for it.
+    account: Option<Arc<Account>>,
+    decided: Decided,
+}
+
+enum Decided {
+    /// It goes on to its handler.
+    In(Request),
+    /// It is refused; its body, if it has one that comes by itself.
+    Shed(Refused, Option<Incoming>),
+}
+
+impl Inner {
     /// Sheds a request that comes beyond a limit; gives the others the right to a place.
-    async fn admit(&self, asks: Asks, mut request: Request) -> Done {
+    fn admit(&self, asked: &Asked, request: http::Request<Incoming>) -> Admitted {
+        let asks = asked.asks;
         if asks == Asks::Stream {
-            return self.route(request).await;
+            return Admitted {
+                account: None,
+                decided: Decided::In(request.map(Body::new)),
+            };
         }
         let guard = &self.api.guard;
         let account = guard.account(asks, request.uri().path());
         // Who reads a body takes the place when it is there.
-        let with_body = matches!(*request.method(), Method::POST | Method::PUT);
-        let mut done = match guard.admit(asks, account.as_ref(), with_body) {
+        let with_body = matches!(asked.method, Method::POST | Method::PUT);
+        let decided = match guard.admit(asks, account.as_ref(), with_body) {
             Ok(place) => {
+                let mut request = request.map(Body::new);
                 request.extensions_mut().insert(place);
-                self.route(request).await
+                Decided::In(request)
             }
-            Err(refused) => {
-                self.api.metrics.shed(refused.reason());
-                discard(request).await;
-                Done {
-                    response: refused.response(),
-                    shed: true,
-                }
-            }
+            Err(refused) => Decided::Shed(refused, unwanted(request)),
         };
-        if let (Asks::Create(_) | Asks::Change, Some(account)) = (asks, account) {
-            tell(&account, &mut done.response);
-        }
-        done
+        Admitted { account, decided }
     }
 
-    async fn route(&self, request: Request) -> Done {
-        // A clone of the router is one more reference to it, and it is always ready.
-        let Ok(response) = self.router.clone().call(request).await;
-        let shed = response.extensions().get::<Shed>().copied();
+    /// Answers, and counts the answer under the pattern of its route and in the traffic.
+    async fn answer(&self, asked: Asked, admitted: Admitted) -> Response {
+        let metrics = &self.api.metrics;
+        let _in_flight = metrics.traffic.enter();
+        let route = Cow::Borrowed(asked.pattern.unwrap_or("(none)"));
+        let done = self.decided(admitted.decided);
+        let measured = measure(metrics, route, &asked.method, done, |done| {
+            done.response.status()
+        });
+        let (done, took) = measured.await;
+        let Done { mut response, shed } = done;
+        if let (Asks::Create(_) | Asks::Change, Some(account)) = (asked.asks, admitted.account) {
+            tell(&account, &mut response);
+        }
+        metrics.traffic.count(Answered {
+            status: response.status().as_u16(),
+            created: response.extensions().get().copied(),
+            shed,
+            took,
+        });
+        response
+    }
+
+    async fn decided(&self, decided: Decided) -> Done {
+        let (response, shed) = match decided {
+            Decided::In(request) => {
+                // A clone of the router is one more reference to it, and it is always ready.
+                let Ok(response) = self.router.clone().call(request).await;
+                let shed = response.extensions().get().copied();
+                (response, shed)
+            }
+            Decided::Shed(refused, body) => {
+                if let Some(body) = body {
+                    discard(body).await;
+                }
+                let shed = Shed(Some(refused.reason()));
+                (refused.response(), Some(shed))
+            }
+        };
         if let Some(Shed(Some(reason))) = shed {
             self.api.metrics.shed(reason);
         }
-        Done {
-            response,
-            shed: shed.is_some(),
-        }
+        Done { response, shed }
     }
 }
 
-/// Waits for a body that nobody wants.
-async fn discard(request: Request) {
-    // Who asks before sending is told not to.
-    if request.headers().contains_key(EXPECT) {
-        return;
+/// The body of a refused request, unless it is on its way only once it is asked for.
+fn unwanted(request: http::Request<Incoming>) -> Option<Incoming> {
+    if request.body().is_end_stream() || request.headers().contains_key(EXPECT) {
+        return None;
     }
-    let mut body = Limited::new(request.into_body(), DISCARD_BYTES);
-    let all = async { while let Some(Ok::<http_body::Frame<Bytes>, _>(_)) = body.frame().await {} };
-    // One that does not come costs the client its connection, which the server closes then.
-    let _ = timeout(DISCARD_TIMEOUT, all).await;
+    let mut body = request.into_body();
+    // Asked for now, what came together with the head is there when the answer is put together. There is
+    // nothing yet, and nobody to wake.
+    let mut nobody = Context::from_waker(Waker::noop());
+    let _ = Pin::new(&mut body).poll_frame(&mut nobody);
+    Some(body)
+}
+
+/// Waits for a body that nobody wants.
+async fn discard(body: Incoming) {
+    let mut body = Limited::new(body, DISCARD_BYTES);
+    let all = async {
+        while !body.is_end_stream() {
+            let Some(Ok(_)) = body.frame().await else {
+                return;
+            };
+        }
+    };
+    let mut all = std::pin::pin!(all);
+    // Nearly always it came together with the head, and needs no timer.
+    if poll_immediate(&mut all).await.is_none() {
+        // One that does not come costs the client its connection, which the server closes then.
+        let _ = timeout(DISCARD_TIMEOUT, all).await;
+    }
 }
 
 /// Says in the head of an answer what the limit is and what is left of it, where there is one.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -24,28 +25,25 @@ pub(crate) async fn measure_admin(
         Cow::Owned(path.as_str().to_owned())
     });
     let method = request.method().clone();
-    measure(
-        &metrics,
-        route,
-        &method,
-        next.run(request),
-        Response::status,
-    )
-    .await
+    let answer = next.run(request);
+    measure(&metrics, route, &method, answer, Response::status)
+        .await
+        .0
 }
 
-/// Waits for an answer, and counts it under the pattern of its route.
+/// Waits for an answer, and counts it under the pattern of its route; says how long it took.
 pub(crate) async fn measure<Answer>(
     metrics: &Metrics,
     route: Cow<'static, str>,
     method: &Method,
     answer: impl Future<Output = Answer>,
     status: impl Fn(&Answer) -> StatusCode,
-) -> Answer {
+) -> (Answer, Duration) {
     let started = Instant::now();
     let at_work = AtWork::begin(&metrics.in_flight);
     let answer = answer.await;
     drop(at_work);
+    let took = started.elapsed();
     let route = Route {
         route,
         method: name_of(method),
@@ -54,9 +52,9 @@ pub(crate) async fn measure<Answer>(
     metrics
         .latency
         .get_or_create(&route)
-        .observe(started.elapsed().as_secs_f64());
+        .observe(took.as_secs_f64());
     metrics.requests.get_or_create(&route).inc();
-    answer
+    (answer, took)
 }
 
 /// Counts a request as long as it is at work, also where its client goes away in the middle.

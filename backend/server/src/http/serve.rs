@@ -53,7 +53,9 @@ pub async fn serve<S>(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .max_header_size(HEAD_BYTES)
-        .max_headers(HEADERS_MAX);
+        .max_headers(HEADERS_MAX)
+        // Answers are small: one copy more costs less than a list of parts for the system to gather.
+        .writev(false);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,

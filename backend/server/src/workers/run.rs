@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled, Record};
 use chat_core::port::{Ports, store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{GroupName, Metrics};
@@ -13,6 +14,10 @@ use crate::telemetry::{GroupName, Metrics};
 const POLL_WAIT_MS: u64 = 500;
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// So many times as long as its batch took a worker rests under overload: it works a fifth of the time.
+const REST_TIMES: u32 = 4;
+/// And at most so long, so that an overload that is over is noticed.
+const REST_MAX: Duration = Duration::from_secs(2);
 /// Longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -155,16 +160,37 @@ async fn consume(
                 if work.is_empty() {
                     continue;
                 }
+                let began = Instant::now();
                 persist(job, &work, metrics, stop).await?;
                 for Work { partition, records } in &work {
                     if let Some(last) = records.last() {
                         consumer.commit(*partition, last.offset + 1).await?;
                     }
                 }
+                if yields(job.group()) && metrics.traffic.is_overloaded() {
+                    rest(began.elapsed(), stop).await;
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Whether a worker may fall behind while its process has more requests than it can answer. Messages may:
+/// their lag is bounded, because beyond its limit creates are shed.
+const fn yields(group: Group) -> bool {
+    matches!(group, Group::MessagesStore | Group::MessagesIndex)
+}
+
+/// Leaves the processors to those who serve requests, for a multiple of what a batch took.
+///
+/// Under overload every bit of work in the background is taken from creates, and whoever waits to see
+/// theirs is served by getting it in at all. Only a process that serves requests can be overloaded.
+async fn rest(worked: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep((worked * REST_TIMES).min(REST_MAX)) => {}
+        () = stop.cancelled() => {}
+    }
 }
 
 fn work(records: Vec<Record>) -> Option<Work> {
@@ -234,7 +260,7 @@ async fn persist(
     };
     let mut backoff = Backoff::new();
     loop {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         match job.handle(work).await {
             Ok(()) => {
                 let size = u32::try_from(records).unwrap_or(u32::MAX);
