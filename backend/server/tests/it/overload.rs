@@ -194,7 +194,7 @@ async fn applications_are_limited_as_a_whole() {
 
 /// A server that refuses all creates of an application for a while.
 async fn in_debt() -> (Server, Chat) {
-    let server = Server::with(&["--rate-limit=1"]).await;
+    let server = Server::with(&["--rate-limit=10"]).await;
     let chat = server.chat().await;
     let batch = server.post(chat.path("/messages/batch"));
     let batch = batch.ndjson("{\"body\":\"x\"}\n".repeat(1_000));
