@@ -14,8 +14,8 @@ use crate::telemetry::{GroupName, Metrics};
 const POLL_WAIT_MS: u64 = 500;
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// So many times as long as its batch took a worker rests under overload: it works a fifth of the time.
-const REST_TIMES: u32 = 4;
+/// So many times as long as its batch took a worker rests under overload: it works a tenth of the time.
+const REST_TIMES: u32 = 9;
 /// And at most so long, so that an overload that is over is noticed.
 const REST_MAX: Duration = Duration::from_secs(2);
 /// Longest pause after a failure.

@@ -1,6 +1,8 @@
 //! Three times as much as the backend can do, on a schedule that does not wait for it (promise 18).
 //!
-//! What it can do is found in the same run, by the same generator, on the same processors.
+//! What it can do is found in the same run, by the same generator, on the same processors: the rate of
+//! clients that wait for their answers and are few enough to get them soon. More clients get more out of it
+//! at a higher latency; that is told beside it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,9 +34,12 @@ pub(crate) struct Plan {
     /// Arrivals a second, in place of what was found
     #[arg(long)]
     rate: Option<f64>,
-    /// Connections that find the capacity: the highest of these rates is the peak
-    #[arg(long, value_delimiter = ',', default_values_t = [128, 512])]
-    connections: Vec<usize>,
+    /// Connections that find the capacity, each of which waits for its answer
+    #[arg(long, default_value_t = 128)]
+    connections: usize,
+    /// Connections that find the most there is at any latency; it is told, and the arrivals do not follow it
+    #[arg(long, default_value_t = 512)]
+    saturating: usize,
     /// Most connections under overload: more than the server has places, fewer than it takes
     #[arg(long, default_value_t = 8_192)]
     connections_max: usize,
@@ -80,7 +85,21 @@ pub(crate) async fn run(
         name: "overload",
     };
     let generator = Generator::new(target, plan.connections_max, &system.plan.work)?;
-    let peak = capacity(plan, &generator, split.as_ref(), verdict).await?;
+    let span = Duration::from_secs(plan.capacity_seconds);
+    let mut found = [0.0; 2];
+    for (rate, (name, connections)) in found.iter_mut().zip([
+        ("most at any latency", plan.saturating),
+        ("capacity", plan.connections),
+    ]) {
+        let measured = capacity(&generator, connections, span, split.as_ref()).await?;
+        let waited = measured.span_text();
+        verdict.figure(name, format!("{connections} connections: {waited}"));
+        *rate = measured.rate();
+    }
+    let [most, peak] = found;
+    if peak <= 0.0 {
+        return Err("nothing was accepted, so there is no capacity to go beyond".into());
+    }
     let rate = plan.rate.unwrap_or(peak * plan.times);
     say(&format!("overload: {rate:.0}/s for {} s", plan.seconds));
     let before = used(&system);
@@ -93,6 +112,11 @@ pub(crate) async fn run(
         .map(|(after, before)| after - before);
     let recovered = recovery(&generator, peak, split.as_ref()).await?;
     tell(verdict, rate, peak, &overload, recovered);
+    let (of_most, times) = (overload.rate() / most, rate / most);
+    verdict.figure(
+        "of the most",
+        format!("arrivals {times:.2} times, goodput {of_most:.2}"),
+    );
     if let Some(used) = used {
         let share = used.as_secs_f64() / overload.seconds * 100.0;
         verdict.figure("serving", format!("{share:.0} % of a processor"));
@@ -117,37 +141,17 @@ pub(crate) fn note_split(split: Option<&Split>, verdict: &mut Verdict) {
     verdict.figure("processors", text);
 }
 
-/// The most that is accepted a second from clients that wait for their answers.
+/// What is accepted from clients that wait for their answers.
 async fn capacity(
-    plan: &Plan,
     generator: &Arc<Generator>,
+    connections: usize,
+    span: Duration,
     split: Option<&Split>,
-    verdict: &mut Verdict,
-) -> Result<f64, Failure> {
-    let span = Duration::from_secs(plan.capacity_seconds);
-    let mut peak = 0.0_f64;
-    for connections in &plan.connections {
-        let closed = Arrivals::Closed(*connections);
-        // A first round warms up what is measured in the second.
-        generator.run(closed, span / 4, split).await?;
-        let found = generator.run(closed, span, split).await?;
-        peak = peak.max(found.rate());
-        verdict.figure(
-            "capacity",
-            format!(
-                "{connections} connections: {:.0}/s, p50 {:.1} ms, p99 {:.1} ms, refused {}",
-                found.rate(),
-                found.accepted_ms(50),
-                found.accepted_ms(99),
-                found.refused_text()
-            ),
-        );
-    }
-    verdict.figure("peak", format!("{peak:.0}/s"));
-    match peak > 0.0 {
-        true => Ok(peak),
-        false => Err("nothing was accepted, so there is no capacity to go beyond".into()),
-    }
+) -> Result<Figures, Failure> {
+    let closed = Arrivals::Closed(connections);
+    // A first round warms up what is measured in the second.
+    generator.run(closed, span / 4, split).await?;
+    generator.run(closed, span, split).await
 }
 
 /// Processor time of what serves clients.

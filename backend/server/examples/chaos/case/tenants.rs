@@ -176,14 +176,7 @@ fn judge(plan: &Plan, verdict: &mut Verdict, measured: &Measured) {
         beside,
         loud,
     } = measured;
-    let times = |figures: &Figures| {
-        let (p50, p99) = (figures.accepted_ms(50), figures.accepted_ms(99));
-        format!(
-            "{:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms, refused {}",
-            figures.rate(),
-            figures.refused_text()
-        )
-    };
+    let times = Figures::span_text;
     verdict.figure("quiet, alone", times(alone));
     verdict.figure("quiet, the other in limits", times(beside_good));
     verdict.figure("quiet, beside loud", times(beside));

@@ -81,6 +81,16 @@ impl Figures {
         )
     }
 
+    /// What was accepted and what not, for people.
+    pub(crate) fn span_text(&self) -> String {
+        let (p50, p99) = (self.accepted_ms(50), self.accepted_ms(99));
+        let refused = self.refused_text();
+        format!(
+            "{:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms, refused {refused}",
+            self.rate()
+        )
+    }
+
     /// What was refused, for people.
     pub(crate) fn refused_text(&self) -> String {
         let each = self.refused_us.iter().map(|(code, times)| {
