@@ -1,8 +1,8 @@
 //! Three times as much as the backend can do, on a schedule that does not wait for it (promise 18).
 //!
-//! What it can do is found in the same run, by the same generator, on the same processors: the rate of
-//! clients that wait for their answers and are few enough to get them soon. More clients get more out of it
-//! at a higher latency; that is told beside it.
+//! What it can do is found in the same run, by the same generator, on the same processors: the highest rate
+//! of clients that wait for their answers and get them as soon as the benchmarks ask for. More clients may
+//! get more out of it, later; that is told beside it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub(crate) struct Plan {
     /// Seconds of overload
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Seconds in which the capacity is found
-    #[arg(long, default_value_t = 10)]
+    /// Seconds for which each number of connections looks for the capacity
+    #[arg(long, default_value_t = 6)]
     capacity_seconds: u64,
     /// So many times the capacity
     #[arg(long, default_value_t = 3.0)]
@@ -34,12 +34,9 @@ pub(crate) struct Plan {
     /// Arrivals a second, in place of what was found
     #[arg(long)]
     rate: Option<f64>,
-    /// Connections that find the capacity, each of which waits for its answer
-    #[arg(long, default_value_t = 128)]
-    connections: usize,
-    /// Connections that find the most there is at any latency; it is told, and the arrivals do not follow it
-    #[arg(long, default_value_t = 512)]
-    saturating: usize,
+    /// Connections that look for the capacity, each of which waits for its answers
+    #[arg(long, value_delimiter = ',', default_values_t = [64, 128, 256, 512])]
+    connections: Vec<usize>,
     /// Most connections under overload: more than the server has places, fewer than it takes
     #[arg(long, default_value_t = 8_192)]
     connections_max: usize,
@@ -48,6 +45,8 @@ pub(crate) struct Plan {
     chats: u32,
 }
 
+/// Within this p99, in milliseconds, a rate counts as capacity: what the benchmarks ask for.
+const CAPACITY_MS: f64 = 50.0;
 /// Of the peak, at least this share must be accepted.
 const GOODPUT: f64 = 0.8;
 /// A smaller share of the arrivals sent when they were due, and the server did not see the overload.
@@ -85,21 +84,7 @@ pub(crate) async fn run(
         name: "overload",
     };
     let generator = Generator::new(target, plan.connections_max, &system.plan.work)?;
-    let span = Duration::from_secs(plan.capacity_seconds);
-    let mut found = [0.0; 2];
-    for (rate, (name, connections)) in found.iter_mut().zip([
-        ("most at any latency", plan.saturating),
-        ("capacity", plan.connections),
-    ]) {
-        let measured = capacity(&generator, connections, span, split.as_ref()).await?;
-        let waited = measured.span_text();
-        verdict.figure(name, format!("{connections} connections: {waited}"));
-        *rate = measured.rate();
-    }
-    let [most, peak] = found;
-    if peak <= 0.0 {
-        return Err("nothing was accepted, so there is no capacity to go beyond".into());
-    }
+    let Capacity { peak, most } = capacity(plan, &generator, split.as_ref(), verdict).await?;
     let rate = plan.rate.unwrap_or(peak * plan.times);
     say(&format!("overload: {rate:.0}/s for {} s", plan.seconds));
     let before = used(&system);
@@ -141,17 +126,43 @@ pub(crate) fn note_split(split: Option<&Split>, verdict: &mut Verdict) {
     verdict.figure("processors", text);
 }
 
-/// What is accepted from clients that wait for their answers.
+/// What is accepted a second from clients that wait for their answers.
+struct Capacity {
+    /// The highest rate with answers in time; where there is none, the most.
+    peak: f64,
+    /// The highest rate at any latency.
+    most: f64,
+}
+
 async fn capacity(
+    plan: &Plan,
     generator: &Arc<Generator>,
-    connections: usize,
-    span: Duration,
     split: Option<&Split>,
-) -> Result<Figures, Failure> {
-    let closed = Arrivals::Closed(connections);
-    // A first round warms up what is measured in the second.
-    generator.run(closed, span / 4, split).await?;
-    generator.run(closed, span, split).await
+    verdict: &mut Verdict,
+) -> Result<Capacity, Failure> {
+    let span = Duration::from_secs(plan.capacity_seconds);
+    let (mut most, mut in_time) = (0.0_f64, 0.0_f64);
+    for connections in &plan.connections {
+        let closed = Arrivals::Closed(*connections);
+        // A first round warms up what is measured in the second.
+        generator.run(closed, span / 4, split).await?;
+        let found = generator.run(closed, span, split).await?;
+        most = most.max(found.rate());
+        if found.accepted_ms(99) <= CAPACITY_MS {
+            in_time = in_time.max(found.rate());
+        }
+        let text = found.span_text();
+        verdict.figure("capacity", format!("{connections} connections: {text}"));
+    }
+    if most <= 0.0 {
+        return Err("nothing was accepted, so there is no capacity to go beyond".into());
+    }
+    let (peak, how) = match in_time > 0.0 {
+        true => (in_time, format!("p99 up to {CAPACITY_MS} ms")),
+        false => (most, "at any latency".to_owned()),
+    };
+    verdict.figure("peak", format!("{peak:.0}/s, {how}"));
+    Ok(Capacity { peak, most })
 }
 
 /// Processor time of what serves clients.
