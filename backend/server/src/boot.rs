@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chat_core::backend::{Backend, Settings};
 use chat_core::port::log::Group;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,9 @@ use crate::config::{Config, Worker};
 use crate::handles;
 use crate::http::admin::{self, Admin};
 use crate::http::door::Door;
+use crate::http::front::Front;
 use crate::http::guard::Guard;
-use crate::http::{self, Api, serve};
+use crate::http::{Api, serve};
 use crate::open;
 use crate::pressure::Pressure;
 use crate::sampler::Sampler;
@@ -26,8 +28,9 @@ use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
 use crate::workers::{rates, reconcile, run, upkeep};
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1_024;
+/// Connections that may wait to be accepted: as many as Linux allows unless it was told otherwise. Whoever
+/// comes beyond is not answered and tries again after a second, which is worse than any refusal.
+const BACKLOG: u32 = 4_096;
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +158,7 @@ impl Running {
         let door = Arc::new(Door::default());
         listeners.spawn(serve::serve(
             admin_listener,
-            door.router(),
+            TowerToHyperService::new(door.router()),
             config.max_connections,
             stop_listening.clone(),
             config.stop_deadline(),
@@ -199,7 +202,7 @@ impl Running {
             };
             running.listeners.spawn(serve::serve(
                 listener,
-                http::router(api),
+                Front::new(api),
                 handles::connections(config.max_connections),
                 running.stop_listening.clone(),
                 running.stop_deadline,

@@ -4,7 +4,6 @@
 //! flag for its topic.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat_core::appends::Appends;
@@ -14,12 +13,13 @@ use chat_core::port::log::{Group, Topic};
 use chat_wire::admin::stats::{self, Shedding};
 use chat_wire::problem::{Code, Problem};
 use chat_wire::time::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::http::problem::Refusal;
+use crate::http::guard::Reason;
+use crate::http::guard::refused::Refused;
 use crate::sampler::Sampler;
 
 /// Between two looks.
@@ -46,8 +46,8 @@ pub type Lags = [Option<u64>; Group::ALL.len()];
 pub struct Pressure {
     limits: Limits,
     began: Instant,
-    /// For each topic, whether its creates are shed.
-    shed: [AtomicBool; TOPICS],
+    /// For each topic, what its creates are told while they are shed.
+    shed: [RwLock<Option<Refused>>; TOPICS],
     state: Mutex<State>,
 }
 
@@ -146,33 +146,24 @@ impl Pressure {
         let State { groups, sizes } = &mut *state;
         let topics = [Topic::Applications, Topic::Chats, Topic::Messages];
         let means = topics.map(|topic| sizes[topic as usize].look(appends.of(topic)));
-        let mut shed = [false; TOPICS];
+        let mut shed = [const { None }; TOPICS];
         for ((group, watched), lag) in Group::ALL.into_iter().zip(groups).zip(lags) {
             let topic = group.topic() as usize;
             let excess = watched.valve.look(self.limits, *lag, means[topic], at_ms);
             watched.note(group, excess, at_ms);
-            shed[topic] |= watched.now.is_some();
+            if shed[topic].is_none() {
+                shed[topic] = watched.now.map(|shut| shut.refused(group));
+            }
         }
-        for (flag, shed) in self.shed.iter().zip(shed) {
-            flag.store(shed, Ordering::Relaxed);
+        for (told, shed) in self.shed.iter().zip(shed) {
+            *told.write() = shed;
         }
     }
 
     /// Why a create of this topic is shed, if it is.
     #[must_use]
-    pub fn refusal(&self, topic: Topic) -> Option<Refusal> {
-        let shed = self.shed.get(topic as usize)?;
-        if !shed.load(Ordering::Relaxed) {
-            return None;
-        }
-        let state = self.state.lock();
-        let of_topic = Group::ALL.into_iter().zip(&state.groups);
-        let (group, shut) = of_topic
-            .filter(|(group, _)| group.topic() == topic)
-            .find_map(|(group, watched)| Some((group, watched.now?)))?;
-        let problem = Problem::new(Code::Overloaded, shut.told(group).text())
-            .with_hint("nothing was taken: send it again after Retry-After seconds");
-        Some(Refusal::from(problem).after(shut.retry_seconds))
+    pub(crate) fn refusal(&self, topic: Topic) -> Option<Refused> {
+        self.shed.get(topic as usize)?.read().clone()
     }
 
     /// Every group for which creates are shed.
@@ -214,6 +205,13 @@ impl Watched {
 }
 
 impl Shut {
+    /// What a create is told: written down once for a look, because every create hears it.
+    fn refused(&self, group: Group) -> Refused {
+        let problem = Problem::new(Code::Overloaded, self.told(group).text())
+            .with_hint("nothing was taken: send it again after Retry-After seconds");
+        Refused::new(&Arc::new(problem.into()), Reason::Lag).after(self.retry_seconds)
+    }
+
     fn told(&self, group: Group) -> Shedding {
         Shedding {
             group: group.name().to_owned(),
@@ -256,6 +254,7 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::problem::Refusal;
 
     fn pressure(records: u64) -> Pressure {
         Pressure {
@@ -275,7 +274,7 @@ mod tests {
         let pressure = pressure(100);
         pressure.look(&of_index(Some(101)), &Appends::default(), 0);
         assert!(pressure.refusal(Topic::Chats).is_none());
-        let refusal = pressure.refusal(Topic::Messages).unwrap();
+        let refusal = Refusal::from(pressure.refusal(Topic::Messages).unwrap());
         assert_eq!(refusal.problem().code, Code::Overloaded);
         for word in ["messages-index", "101", "100", "80"] {
             assert!(refusal.problem().detail.contains(word), "{word}");
@@ -296,7 +295,7 @@ mod tests {
         let pressure = pressure(1_000);
         let after = |lag, at_ms| {
             pressure.look(&of_index(Some(lag)), &Appends::default(), at_ms);
-            pressure.refusal(Topic::Messages).unwrap().retry_after()
+            Refusal::from(pressure.refusal(Topic::Messages).unwrap()).retry_after()
         };
         assert_eq!(after(2_000, 0), Some(RETRY_UNKNOWN));
         assert_eq!(after(1_700, 1_000), Some(3));

@@ -2,6 +2,7 @@
 
 pub mod asked;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::SystemTime;
@@ -63,7 +64,7 @@ pub fn init(config: &Config) -> Result<(), Error> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Route {
     /// The pattern, never the path: a path holds a token.
-    pub route: String,
+    pub route: Cow<'static, str>,
     /// The method.
     pub method: &'static str,
     /// The status.

@@ -19,6 +19,8 @@ const SLOTS: usize = SECONDS as usize + 1;
 const FIRST_EDGE: f64 = 0.000_1;
 /// Each bucket's edge is so many times the one before: a percentile is off by a tenth at most.
 const STEP: f64 = 1.2;
+/// Requests that find no place within two seconds, from which on the process counts as overloaded.
+const OVERLOADED: u64 = 200;
 /// The last edge is above a minute.
 const BUCKETS: usize = 74;
 
@@ -40,7 +42,7 @@ pub(crate) struct Shed(pub(crate) Option<Reason>);
 pub(crate) struct Answered {
     pub(crate) status: u16,
     pub(crate) created: Option<Created>,
-    pub(crate) shed: bool,
+    pub(crate) shed: Option<Shed>,
     pub(crate) took: Duration,
 }
 
@@ -60,6 +62,8 @@ struct Slot {
     creates: u64,
     errors: u64,
     shed: u64,
+    /// Of those, for want of a place.
+    turned_away: u64,
     times: [u32; BUCKETS],
 }
 
@@ -70,6 +74,7 @@ impl Slot {
         creates: 0,
         errors: 0,
         shed: 0,
+        turned_away: 0,
         times: [0; BUCKETS],
     };
 }
@@ -104,13 +109,25 @@ impl Traffic {
         }
         slot.requests += 1;
         slot.errors += u64::from(answered.status >= 500);
-        slot.shed += u64::from(answered.shed);
+        slot.shed += u64::from(answered.shed.is_some());
+        let busy = matches!(answered.shed, Some(Shed(Some(Reason::AtWork))));
+        slot.turned_away += u64::from(busy);
         if let Some(created) = answered.created {
             slot.creates += created.messages;
             if !created.waited {
                 slot.times[bucket(answered.took)] += 1;
             }
         }
+    }
+
+    /// Whether more comes than the process can do: requests are turned away for want of a place, in this
+    /// second or the one before, and they are not just a few.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        let second = self.began.elapsed().as_secs();
+        let slots = self.slots.lock();
+        let recent = slots.iter().filter(|slot| slot.second + 1 >= second);
+        recent.map(|slot| slot.turned_away).sum::<u64>() >= OVERLOADED
     }
 
     /// Rates over the last whole seconds.
@@ -203,7 +220,7 @@ mod tests {
                 messages: 2,
                 waited: false,
             }),
-            shed: false,
+            shed: None,
             took: Duration::from_millis(ms),
         }
     }
@@ -214,7 +231,7 @@ mod tests {
         let refused = Answered {
             status: 503,
             created: None,
-            shed: true,
+            shed: Some(Shed(None)),
             took: Duration::ZERO,
         };
         for _ in 0..10 {
@@ -240,6 +257,26 @@ mod tests {
         let rates = traffic.rates();
         close(rates.requests_per_second, 0.0);
         assert_eq!(rates.create_p50_ms, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_without_a_place_are_an_overload_for_two_seconds() {
+        let traffic = Traffic::default();
+        let refused = |reason| Answered {
+            status: 503,
+            created: None,
+            shed: Some(Shed(Some(reason))),
+            took: Duration::ZERO,
+        };
+        // Who is above a limit of their own is not more than the process can do.
+        (0..OVERLOADED).for_each(|_| traffic.count(refused(Reason::Rate)));
+        (1..OVERLOADED).for_each(|_| traffic.count(refused(Reason::AtWork)));
+        assert!(!traffic.is_overloaded());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        traffic.count(refused(Reason::AtWork));
+        assert!(traffic.is_overloaded());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!traffic.is_overloaded());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 mod case;
 mod chatctl;
 mod check;
+mod cores;
 mod damage;
 mod exact;
 mod ledger;
@@ -146,6 +147,7 @@ async fn run(cli: Cli, seed: u64, verdict: &mut check::Verdict) -> Result<(), Fa
         work,
         mode,
         flags: Vec::new(),
+        split: None,
     };
     let shape = cli.common.shape;
     let done = dispatch(cli.case, on, shape, seed, verdict).await;

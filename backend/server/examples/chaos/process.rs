@@ -11,6 +11,7 @@ use chat_client::retries::Retries;
 use tokio::process::Child;
 
 use crate::Failure;
+use crate::cores::Split;
 use crate::mode::{self, Mode};
 
 /// How long a start may take.
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) mode: Mode,
     /// What every process is told besides.
     pub(crate) flags: Vec<&'static str>,
+    /// Which processors they have, where that is not left to the system.
+    pub(crate) split: Option<Split>,
 }
 
 impl Plan {
@@ -248,8 +251,8 @@ fn spawn(
         .create(true)
         .append(true)
         .open(log)?;
-    plan.mode
-        .chatd(&plan.chatd)
+    let mut command = plan.mode.chatd(&plan.chatd);
+    command
         .args(role.command())
         .args(&plan.flags)
         .arg("--listen")
@@ -260,9 +263,12 @@ fn spawn(
         .arg(plan.data())
         .stdin(Stdio::null())
         .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{} cannot be started: {error}", plan.chatd.display()).into())
+        .kill_on_drop(true);
+    let child = match &plan.split {
+        Some(split) => split.backend.run(|| command.spawn()).flatten(),
+        None => command.spawn(),
+    };
+    child.map_err(|error| format!("{} cannot be started: {error}", plan.chatd.display()).into())
 }
 
 /// A port that was free a moment ago; the process is restarted on it, so it cannot be left to the system.

@@ -34,7 +34,16 @@ impl Waiting {
     ///
     /// # Errors
     /// The connection broke before.
-    pub(crate) async fn answer(mut self) -> std::io::Result<(u16, String)> {
+    pub(crate) async fn answer(self) -> std::io::Result<(u16, String)> {
+        let (status, _, body) = self.whole().await?;
+        Ok((status, body))
+    }
+
+    /// Status, head and body, once the whole answer is there.
+    ///
+    /// # Errors
+    /// The connection broke before.
+    pub(crate) async fn whole(mut self) -> std::io::Result<(u16, String, String)> {
         let mut answer = Vec::new();
         self.0.read_to_end(&mut answer).await?;
         let answer = String::from_utf8_lossy(&answer);
@@ -48,7 +57,7 @@ impl Waiting {
         });
         match status {
             Some(status) if length.is_none_or(|length| length == body.len()) => {
-                Ok((status, body.to_owned()))
+                Ok((status, head.to_owned(), body.to_owned()))
             }
             _ => Err(broken()),
         }

@@ -1,35 +1,18 @@
 //! What is measured of every request: answers by route, times, and what is at work.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::{Method, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use crate::telemetry::{Metrics, Route};
-use crate::traffic::{Answered, Shed};
-
-/// Counts an answer of the API under the pattern of its route, and in the traffic.
-pub(crate) async fn measure(
-    State(metrics): State<Arc<Metrics>>,
-    path: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let _in_flight = metrics.traffic.enter();
-    let started = Instant::now();
-    let response = count(&metrics, path, request, next).await;
-    metrics.traffic.count(Answered {
-        status: response.status().as_u16(),
-        created: response.extensions().get().copied(),
-        shed: response.extensions().get::<Shed>().is_some(),
-        took: started.elapsed(),
-    });
-    response
-}
 
 /// Counts an answer of the admin listener under the pattern of its route.
 pub(crate) async fn measure_admin(
@@ -38,31 +21,40 @@ pub(crate) async fn measure_admin(
     request: Request,
     next: Next,
 ) -> Response {
-    count(&metrics, path, request, next).await
+    let route = path.map_or(Cow::Borrowed("(none)"), |path| {
+        Cow::Owned(path.as_str().to_owned())
+    });
+    let method = request.method().clone();
+    let answer = next.run(request);
+    measure(&metrics, route, &method, answer, Response::status)
+        .await
+        .0
 }
 
-async fn count(
+/// Waits for an answer, and counts it under the pattern of its route; says how long it took.
+pub(crate) async fn measure<Answer>(
     metrics: &Metrics,
-    path: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
+    route: Cow<'static, str>,
+    method: &Method,
+    answer: impl Future<Output = Answer>,
+    status: impl Fn(&Answer) -> StatusCode,
+) -> (Answer, Duration) {
     let started = Instant::now();
-    let method = name_of(request.method());
     let at_work = AtWork::begin(&metrics.in_flight);
-    let response = next.run(request).await;
+    let answer = answer.await;
     drop(at_work);
+    let took = started.elapsed();
     let route = Route {
-        route: path.map_or_else(|| "(none)".to_owned(), |path| path.as_str().to_owned()),
-        method,
-        status: response.status().as_u16(),
+        route,
+        method: name_of(method),
+        status: status(&answer).as_u16(),
     };
     metrics
         .latency
         .get_or_create(&route)
-        .observe(started.elapsed().as_secs_f64());
+        .observe(took.as_secs_f64());
     metrics.requests.get_or_create(&route).inc();
-    response
+    (answer, took)
 }
 
 /// Counts a request as long as it is at work, also where its client goes away in the middle.
@@ -82,13 +74,13 @@ impl Drop for AtWork<'_> {
 }
 
 /// The methods that routes take; anything else shares one label, or clients could make labels.
-fn name_of(method: &http::Method) -> &'static str {
+fn name_of(method: &Method) -> &'static str {
     match *method {
-        http::Method::GET => "GET",
-        http::Method::HEAD => "HEAD",
-        http::Method::POST => "POST",
-        http::Method::PUT => "PUT",
-        http::Method::DELETE => "DELETE",
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         _ => "OTHER",
     }
 }

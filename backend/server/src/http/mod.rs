@@ -6,11 +6,13 @@ mod chats;
 mod docs;
 pub(crate) mod door;
 pub mod extract;
+pub mod front;
 pub mod guard;
 mod measure;
 mod messages;
 pub mod openapi;
 pub mod problem;
+pub(crate) mod route;
 mod search;
 pub mod serve;
 mod stream;
@@ -18,7 +20,6 @@ mod stream;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use chat_core::backend::Backend;
 use chat_wire::problem::{Code, Problem};
@@ -73,8 +74,8 @@ pub fn routes() -> Vec<(String, MethodRouter<Api>)> {
     ]
 }
 
-/// The public API.
-pub fn router(api: Api) -> Router {
+/// The routes of the public API, behind [`front::Front`].
+fn router(api: Api) -> Router {
     routes()
         .into_iter()
         .fold(Router::new(), |router, (path, methods)| {
@@ -82,11 +83,6 @@ pub fn router(api: Api) -> Router {
         })
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(api.clone(), guard::admit))
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&api.metrics),
-            measure::measure,
-        ))
         .with_state(api)
 }
 

@@ -1,19 +1,20 @@
 //! hyper: connections with limits, a graceful end, and the answers that handlers give.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::response::{IntoResponse, Response};
 use chat_core::limits;
 use chat_core::limits::Broken;
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -34,13 +35,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// None after the listener stands: what fails at one connection ends that connection.
-pub async fn serve(
+pub async fn serve<S>(
     listener: TcpListener,
-    router: Router,
+    service: S,
     connections: u32,
     stop: CancellationToken,
     stop_deadline: Duration,
-) {
+) where
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     let permits = Arc::new(Semaphore::new(connections as usize));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
@@ -48,7 +53,9 @@ pub async fn serve(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .max_header_size(HEAD_BYTES)
-        .max_headers(HEADERS_MAX);
+        .max_headers(HEADERS_MAX)
+        // Answers are small: one copy more costs less than a list of parts for the system to gather.
+        .writev(false);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -64,8 +71,7 @@ pub async fn serve(
         };
         // An answer is one small write: waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that goes away is no event.

@@ -14,6 +14,10 @@ use crate::telemetry::{GroupName, Metrics};
 const POLL_WAIT_MS: u64 = 500;
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// So many times as long as its batch took a worker rests under overload: it works a tenth of the time.
+const REST_TIMES: u32 = 9;
+/// And at most so long, so that an overload that is over is noticed.
+const REST_MAX: Duration = Duration::from_secs(2);
 /// Longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -38,6 +42,18 @@ pub struct Pace {
     pub records: usize,
     /// From the begin of a batch to that of the next one.
     pub interval: Duration,
+}
+
+impl Pace {
+    /// How long to wait after a batch that has taken so long already.
+    fn rest(&self, work: &[Work], limits: PollLimits, took: Duration) -> Duration {
+        let (records, bytes) = size(work);
+        let full = 2 * records >= limits.records || 2 * bytes >= limits.bytes;
+        match records >= self.records && !full {
+            true => self.interval.saturating_sub(took),
+            false => Duration::ZERO,
+        }
+    }
 }
 
 /// What a worker does with batches.
@@ -169,25 +185,34 @@ async fn consume(
                 if work.is_empty() {
                     continue;
                 }
-                let next = Instant::now() + pace.interval;
+                let began = Instant::now();
                 persist(job, &work, metrics, stop).await?;
                 for Work { partition, records } in &work {
                     if let Some(last) = records.last() {
                         consumer.commit(*partition, last.offset + 1).await?;
                     }
                 }
-                let (records, bytes) = size(&work);
-                let full = 2 * records >= limits.records || 2 * bytes >= limits.bytes;
-                if records >= pace.records && !full {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(next) => {}
-                        () = stop.cancelled() => {}
-                    }
+                let rests = if yields(job.group()) && metrics.traffic.is_overloaded() {
+                    (began.elapsed() * REST_TIMES).min(REST_MAX)
+                } else {
+                    pace.rest(&work, limits, began.elapsed())
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(rests) => {}
+                    () = stop.cancelled() => {}
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Whether a worker may fall behind while its process has more requests than it can answer, and leaves the
+/// processors to those who serve them. Messages may: their lag is bounded, because beyond its limit creates
+/// are shed, and whoever waits to see theirs is served by getting it in at all. Only a process that serves
+/// requests can be overloaded.
+const fn yields(group: Group) -> bool {
+    matches!(group, Group::MessagesStore | Group::MessagesIndex)
 }
 
 fn work(records: Vec<Record>) -> Option<Work> {

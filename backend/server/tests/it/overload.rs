@@ -200,3 +200,61 @@ async fn applications_are_limited_as_a_whole() {
     })
     .await;
 }
+
+/// A server that refuses all creates of an application for a while.
+async fn in_debt() -> (Server, Chat) {
+    let server = Server::with(&["--rate-limit=10"]).await;
+    let chat = server.chat().await;
+    let batch = server.post(chat.path("/messages/batch"));
+    let batch = batch.ndjson("{\"body\":\"x\"}\n".repeat(1_000));
+    assert_eq!(batch.send().await.status, 202);
+    (server, chat)
+}
+
+/// Two requests on one connection, whose parts come one after the other; returns both answers.
+async fn refused_twice(server: &Server, chat: Chat, header: &str) -> [String; 2] {
+    let mut stream = TcpStream::connect(server.api_address()).await.unwrap();
+    let mut answers = [String::new(), String::new()];
+    for answer in &mut answers {
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: test\r\n{header}Content-Length: 8192\r\n\r\n",
+            chat.path("/messages")
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        if header.is_empty() {
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+                stream.write_all(&[b'x'; 4_096]).await.unwrap();
+            }
+        }
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"}") {
+            let read = timeout(PATIENCE, stream.read_buf(&mut bytes)).await;
+            if read.expect("an answer").unwrap() == 0 {
+                break;
+            }
+        }
+        *answer = String::from_utf8(bytes).unwrap();
+        if !header.is_empty() {
+            break;
+        }
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_may_use_the_connection_again() {
+    let (server, chat) = in_debt().await;
+    for answer in refused_twice(&server, chat, "").await {
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_before_sending_is_told_not_to() {
+    let (server, chat) = in_debt().await;
+    let [answer, _] = refused_twice(&server, chat, "Expect: 100-continue\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}

@@ -1,21 +1,27 @@
 //! One application far above its limit beside a quiet one (promise 19).
+//!
+//! The quiet one is measured alone, beside the other within its limit (which tells what the other's own
+//! creates cost it), and beside the other far above its limit, which is what is judged.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chat_wire::admin::limit::NewRateLimit;
 
-use crate::case::overload::everything_stored;
+use crate::case::overload::{everything_stored, note_split};
 use crate::check::Verdict;
-use crate::load;
-use crate::open::{Figures, Generator, Target};
-use crate::process;
+use crate::cores::Split;
+use crate::open::{self, Arrivals, Figures, Generator, Target};
+use crate::process::{self, LOOK_AGAIN};
 use crate::system::{Shape, System};
 use crate::{Failure, say};
+use crate::{load, raw};
 
 /// How much.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
-    /// Seconds of each part: the quiet one alone, then both
+    /// Seconds of each part: the quiet one alone, beside the other within its limit, and above it
     #[arg(long, default_value_t = 30)]
     seconds: u64,
     /// Messages a second that the loud one may create, in all API processes together
@@ -44,39 +50,108 @@ const ABOVE: f64 = 1.1;
 /// And at least this part of it: a limit is a right as well.
 const BELOW: f64 = 0.9;
 /// How long a limit may take to be heeded by all processes.
-const HEEDED: Duration = Duration::from_secs(5);
+const HEEDED: Duration = Duration::from_secs(30);
+/// A smaller share of the arrivals sent when they were due, and the case says nothing.
+const ON_TIME: f64 = 0.99;
+/// What the loud one sends when it keeps its limit.
+const WITHIN: f64 = 0.9;
+
+/// What was measured of the quiet one, and of the other far above its limit.
+struct Measured {
+    alone: Figures,
+    beside_good: Figures,
+    beside: Figures,
+    loud: Figures,
+}
 
 /// Runs the case.
 pub(crate) async fn run(
     plan: &Plan,
-    on: process::Plan,
+    mut on: process::Plan,
     shape: Shape,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
+    on.split = Split::new();
+    note_split(on.split.as_ref(), verdict);
+    let split = on.split.clone();
     let system = System::start(on, shape).await?;
     let loud = generator(&system, plan, "loud").await?;
     let quiet = generator(&system, plan, "quiet").await?;
-    let apis = u32::try_from(loud.target().apis.len())?;
-    let limit = NewRateLimit {
-        rate_limit: (plan.limit / apis).max(1),
-    };
-    let admin = system.admin()?;
-    admin.set_limit(loud.target().token, limit).await?;
-    tokio::time::sleep(HEEDED).await;
-
-    let span = Duration::from_secs(plan.seconds);
-    say(&format!("the quiet one alone: {:.0}/s", plan.quiet));
-    quiet.open(plan.quiet, Duration::from_secs(2)).await?;
-    let alone = quiet.open(plan.quiet, span).await?;
-    let arrivals = f64::from(plan.limit) * plan.times;
-    say(&format!("beside it the loud one: {arrivals:.0}/s"));
-    let (beside, above) = tokio::join!(quiet.open(plan.quiet, span), loud.open(arrivals, span));
-    judge(plan, verdict, &alone, &beside?, &above?);
+    limit(&system, plan, loud.target()).await?;
+    let measured = measure(plan, &quiet, &loud, split.as_ref()).await?;
+    judge(plan, verdict, &measured);
     for generator in [&quiet, &loud] {
         everything_stored(&system, generator, verdict).await?;
     }
     foreign(&system, &loud, &quiet, verdict).await?;
     system.end().await
+}
+
+async fn measure(
+    plan: &Plan,
+    quiet: &Arc<Generator>,
+    loud: &Arc<Generator>,
+    split: Option<&Split>,
+) -> Result<Measured, Failure> {
+    let span = Duration::from_secs(plan.seconds);
+    let (calm, limit) = (Arrivals::Open(plan.quiet), f64::from(plan.limit));
+    say(&format!("the quiet one alone: {:.0}/s", plan.quiet));
+    quiet.run(calm, Duration::from_secs(2), split).await?;
+    let alone = quiet.run(calm, span, split).await?;
+    let beside = async |arrivals: f64| {
+        say(&format!("beside it the loud one: {arrivals:.0}/s"));
+        let both = vec![(quiet, calm), (loud, Arrivals::Open(arrivals))];
+        let figures = open::run(both, span, split).await?;
+        let both: [Figures; 2] = figures.try_into().map_err(|_| "two were asked for")?;
+        Ok::<_, Failure>(both)
+    };
+    let [beside_good, _] = beside(limit * WITHIN).await?;
+    let [beside, loud] = beside(limit * plan.times).await?;
+    Ok(Measured {
+        alone,
+        beside_good,
+        beside,
+        loud,
+    })
+}
+
+/// Sets the limit of the loud one, and waits until every API process heeds it.
+async fn limit(system: &System, plan: &Plan, loud: &Target) -> Result<(), Failure> {
+    let apis = u32::try_from(loud.apis.len())?;
+    let rate_limit = (plan.limit / apis).max(1);
+    let limit = NewRateLimit { rate_limit };
+    system.admin()?.set_limit(loud.token, limit).await?;
+    let started = Instant::now();
+    for api in &loud.apis {
+        while told(*api, loud).await? != Some(rate_limit) {
+            if started.elapsed() > HEEDED {
+                return Err(format!("{api} does not heed the limit of {rate_limit}/s").into());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+    Ok(())
+}
+
+/// The limit that a process says in the head of its answers to changes: here to that of a message that
+/// is not there, which changes nothing.
+async fn told(api: SocketAddr, loud: &Target) -> Result<Option<u32>, Failure> {
+    let chat = loud.chats.first().ok_or("there is no chat")?;
+    let path = format!(
+        "/applications/{}/chats/{chat}/messages/{}",
+        loud.token.reveal(),
+        u32::MAX
+    );
+    let waiting = raw::send(api, "DELETE", &path, &[], "").await?;
+    let (_, head, _) = waiting.whole().await?;
+    let policy = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("ratelimit-policy")
+            .then_some(value)
+    });
+    let quota =
+        policy.and_then(|policy| policy.split(';').find_map(|part| part.strip_prefix("q=")));
+    Ok(quota.and_then(|quota| quota.parse().ok()))
 }
 
 async fn generator(
@@ -94,16 +169,16 @@ async fn generator(
     Generator::new(target, plan.connections, &system.plan.work)
 }
 
-fn judge(plan: &Plan, verdict: &mut Verdict, alone: &Figures, beside: &Figures, loud: &Figures) {
-    let times = |figures: &Figures| {
-        let (p50, p99) = (figures.accepted_ms(50), figures.accepted_ms(99));
-        format!(
-            "{:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms, refused {}",
-            figures.rate(),
-            figures.refused_text()
-        )
-    };
+fn judge(plan: &Plan, verdict: &mut Verdict, measured: &Measured) {
+    let Measured {
+        alone,
+        beside_good,
+        beside,
+        loud,
+    } = measured;
+    let times = Figures::span_text;
     verdict.figure("quiet, alone", times(alone));
+    verdict.figure("quiet, the other in limits", times(beside_good));
     verdict.figure("quiet, beside loud", times(beside));
     let (before, after) = (alone.accepted_ms(99), beside.accepted_ms(99));
     let growth = after / before.max(f64::MIN_POSITIVE);
@@ -112,15 +187,14 @@ fn judge(plan: &Plan, verdict: &mut Verdict, alone: &Figures, beside: &Figures, 
         "loud",
         format!("{}; its limit is {}/s", times(loud), plan.limit),
     );
-    verdict.figure(
-        "generator",
-        format!(
-            "skipped {} and {}, at most {:.1} ms late",
-            beside.skipped,
-            loud.skipped,
-            beside.late_us.max(loud.late_us) as f64 / 1_000.0
-        ),
-    );
+    verdict.figure("generator, quiet", beside.generator_text());
+    verdict.figure("generator, loud", loud.generator_text());
+    for figures in [alone, beside, loud] {
+        let share = figures.on_time();
+        verdict.must("the generator keeps its schedule", share >= ON_TIME, || {
+            format!("{:.1} % were sent when they were due", share * 100.0)
+        });
+    }
     verdict.must(
         "a quiet tenant stays fast",
         after <= GROWTH * before.max(FLOOR_MS),

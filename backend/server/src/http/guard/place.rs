@@ -3,7 +3,7 @@
 //! A place is taken when the whole request is there and left when its work is done, so that a client
 //! that sends slowly, or waits for a row, takes none from those who create.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chat_wire::problem::{Code, Problem};
@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::Reason;
 use super::accounts::{Account, AtWork};
-use super::{Reason, Refused};
+use super::refused::{Refused, Written};
 
 /// Bytes of bodies that may be on their way at once, by what their heads declare, in KiB.
 const READING_KIB: usize = 256 * 1024;
@@ -100,7 +101,7 @@ impl Place {
     pub(crate) fn reading(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
         Arc::clone(&self.0.places.reading)
             .try_acquire_many_owned(kib(bytes))
-            .map_err(|_| refused("too many bodies are on their way", Reason::Bytes))
+            .map_err(|_| Refused::new(&TOO_MANY_BODIES, Reason::Bytes))
     }
 
     /// Takes the place of a request whose body has arrived. A large one waits for a moment.
@@ -111,7 +112,7 @@ impl Place {
         let working = Arc::clone(&self.0.places.working);
         match timeout(LARGE_WAIT, working.acquire_many_owned(kib(bytes))).await {
             Ok(Ok(bytes)) => self.hold(Some(bytes)),
-            _ => Err(refused("too many large bodies are at work", Reason::Bytes)),
+            _ => Err(Refused::new(&TOO_MANY_LARGE, Reason::Bytes)),
         }
     }
 
@@ -157,19 +158,24 @@ fn kib(bytes: usize) -> u32 {
 }
 
 fn none_free() -> Refused {
-    refused("too many requests are at work", Reason::AtWork)
+    Refused::new(&NONE_FREE, Reason::AtWork)
 }
 
 fn all_of_one() -> Refused {
-    let detail = "too many requests of this application are at work";
-    refused(detail, Reason::ApplicationAtWork)
+    Refused::new(&ALL_OF_ONE, Reason::ApplicationAtWork)
 }
 
-fn refused(detail: &str, reason: Reason) -> Refused {
-    Refused {
-        refusal: Problem::new(Code::Overloaded, detail).into(),
-        reason,
-    }
+static NONE_FREE: LazyLock<Arc<Written>> =
+    LazyLock::new(|| overloaded("too many requests are at work"));
+static ALL_OF_ONE: LazyLock<Arc<Written>> =
+    LazyLock::new(|| overloaded("too many requests of this application are at work"));
+static TOO_MANY_BODIES: LazyLock<Arc<Written>> =
+    LazyLock::new(|| overloaded("too many bodies are on their way"));
+static TOO_MANY_LARGE: LazyLock<Arc<Written>> =
+    LazyLock::new(|| overloaded("too many large bodies are at work"));
+
+fn overloaded(detail: &str) -> Arc<Written> {
+    Arc::new(Problem::new(Code::Overloaded, detail).into())
 }
 
 #[cfg(test)]
@@ -188,7 +194,7 @@ mod tests {
         let (one, two) = (place(&places), place(&places));
         assert!(one.take().is_ok());
         assert!(places.are_taken());
-        assert!(matches!(two.take(), Err(refused) if refused.reason == Reason::AtWork));
+        assert!(matches!(two.take(), Err(refused) if refused.reason() == Reason::AtWork));
         let waits = one.wait();
         assert!(waits.is_some());
         assert!(two.take().is_ok());
@@ -205,7 +211,7 @@ mod tests {
         let held: Vec<Place> = (0..6).map(|_| of_a()).collect();
         assert!(held.iter().all(|place| place.take().is_ok()));
         let refused = of_a().take().unwrap_err();
-        assert_eq!(refused.reason, Reason::ApplicationAtWork);
+        assert_eq!(refused.reason(), Reason::ApplicationAtWork);
         assert!(place(&places).take().is_ok());
     }
 
@@ -227,7 +233,7 @@ mod tests {
         let (large, other, small) = (place(&places), place(&places), place(&places));
         assert!(large.take_with(15 * MIB).await.is_ok());
         let refused = other.take_with(6 * MIB).await.unwrap_err();
-        assert_eq!(refused.reason, Reason::Bytes);
+        assert_eq!(refused.reason(), Reason::Bytes);
         assert!(small.take_with(LARGE_BYTES).await.is_ok());
         let (waited, ()) = tokio::join!(other.take_with(6 * MIB), async {
             tokio::time::sleep(LARGE_WAIT / 2).await;
