@@ -444,7 +444,8 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<LetterRow>, Error>;
 
     /// Writes decisions, each only where there is none, where the one that stands is [`Fate::Replaying`]
-    /// under the same claim, or where that is older than `stale`. Who won is read afterwards.
+    /// under the same claim, or where that is older than `stale`. Who won is read afterwards. Two at
+    /// once are not in each other's way.
     async fn decide(&self, letters: &[LetterRow], stale: Timestamp) -> Result<(), Error>;
 
     /// How many letters of a partition from an offset on do not wait any more.

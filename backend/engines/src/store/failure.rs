@@ -6,6 +6,8 @@ use chat_core::port::store::Error;
 pub(super) const DUPLICATE_KEY: u16 = 1062;
 /// The wait for a lock was longer than the session allows.
 pub(super) const LOCK_TIMEOUT: u16 = 1205;
+/// The server ended this transaction so that another one could go on.
+pub(super) const DEADLOCK: u16 = 1213;
 /// The lock is held, and the question was not to wait: MySQL's number; MariaDB has the one above for it.
 pub(super) const LOCK_HELD: u16 = 3572;
 /// The server knows no connection of this id.

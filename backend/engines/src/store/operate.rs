@@ -10,7 +10,7 @@ use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::{AssertSqlSafe, MySqlConnection, SqlSafeStr};
 
 use super::bulk::{Bulk, Lookup};
-use super::failure::told;
+use super::failure::{DEADLOCK, number, told};
 use super::read::{all, many, sorted};
 use super::rows::{self, APPLICATION, CHAT, LETTER, Values};
 
@@ -56,6 +56,8 @@ static DECIDE: LazyLock<Bulk> = LazyLock::new(|| {
     let tail = format!(" ON DUPLICATE KEY UPDATE {}", sets.join(", "));
     Bulk::new(&head, "(?,?,?,?,?,?,?,?)", &tail)
 });
+/// Times that a statement is said which the server ends for a deadlock. Each time somebody else went on.
+const DECIDE_TRIES: u32 = 20;
 /// More than a decision's fixed columns need in a statement.
 const LETTER_BYTES: usize = 100;
 
@@ -249,15 +251,29 @@ pub(super) async fn letters(
     all(on, AssertSqlSafe(text).into_sql_str(), values, rows::letter).await
 }
 
-/// Writes decisions where nothing stands in their way.
+/// Writes decisions where nothing stands in their way. Two orders about the same letters lock their
+/// rows in one order, of the key; where the server sees a deadlock all the same, the statement, which
+/// is a transaction of its own and may be said twice, is said again.
 pub(super) async fn decide(
     on: &mut MySqlConnection,
     letters: &[LetterRow],
     stale: Timestamp,
 ) -> Result<()> {
     let bytes = |letter: &LetterRow| LETTER_BYTES + letter.reason.len();
-    let mut rest = letters;
-    while let Some((text, size, bytes)) = DECIDE.first(rest.iter().map(bytes), rest.len()) {
+    let mut letters: Vec<&LetterRow> = letters.iter().collect();
+    letters.sort_unstable_by_key(|letter| {
+        (
+            letter.partition.topic.name(),
+            letter.partition.index,
+            letter.epoch,
+            letter.offset,
+        )
+    });
+    let mut rest = letters.as_slice();
+    let mut tries = DECIDE_TRIES;
+    while let Some((text, size, bytes)) =
+        DECIDE.first(rest.iter().map(|letter| bytes(letter)), rest.len())
+    {
         let (these, others) = rest.split_at(size);
         let mut values = Values::with_capacity(8 * size + 4, bytes);
         for letter in these {
@@ -266,11 +282,17 @@ pub(super) async fn decide(
         for _ in 0..4 {
             values.time(Some(stale));
         }
-        sqlx::query_with::<_, MySqlArguments>(text, values.into_inner())
+        let said = sqlx::query_with::<_, MySqlArguments>(text, values.into_inner())
             .execute(&mut *on)
-            .await
-            .map_err(told)?;
-        rest = others;
+            .await;
+        match said {
+            Err(error) if number(&error) == Some(DEADLOCK) && tries > 1 => tries -= 1,
+            Err(error) => return Err(told(error)),
+            Ok(_) => {
+                rest = others;
+                tries = DECIDE_TRIES;
+            }
+        }
     }
     Ok(())
 }
