@@ -1,6 +1,7 @@
 //! Telemetry: log lines and Prometheus metrics.
 
 pub mod asked;
+mod process;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -248,7 +249,10 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, asked: &Asked<'_>) -> String {
         let mut page = String::new();
+        let mut process = Registry::default();
+        process::register(&mut process);
         let encoded = text::encode_registry(&mut page, &self.registry)
+            .and_then(|()| text::encode_registry(&mut page, &process))
             .and_then(|()| text::encode_registry(&mut page, &asked.registry()))
             .and_then(|()| text::encode_eof(&mut page));
         if encoded.is_err() {

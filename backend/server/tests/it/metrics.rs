@@ -43,6 +43,12 @@ async fn metrics_have_names_that_are_conventional() {
         "# TYPE chatd_log_lag_limit_bytes gauge",
         "# TYPE chatd_build info",
         "# TYPE process_start_time_seconds gauge",
+        #[cfg(target_os = "linux")]
+        "# TYPE process_resident_memory_bytes gauge",
+        #[cfg(target_os = "linux")]
+        "# TYPE process_open_fds gauge",
+        #[cfg(target_os = "linux")]
+        "# TYPE process_cpu_seconds counter",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -56,7 +62,7 @@ async fn metrics_have_names_that_are_conventional() {
 
 /// What a name may end with, so that whoever reads it knows what is counted: the unit, or the suffix
 /// that the type has.
-const UNITS: [&str; 8] = [
+const UNITS: [&str; 10] = [
     "_seconds",
     "_bytes",
     "_records",
@@ -65,6 +71,8 @@ const UNITS: [&str; 8] = [
     "_in_flight",
     "_status",
     "_info",
+    "_threads",
+    "_fds",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
