@@ -44,8 +44,9 @@ pub struct Config {
 pub struct Topics {
     /// Partitions of `applications` and of `chats`.
     pub partitions: u32,
-    /// Partitions of `messages`: as many workers of a kind can share the work.
-    pub messages_partitions: u32,
+    /// Partitions of `messages`: as many workers of a kind can share the work. `None` means four for each
+    /// broker: each more makes smaller batches of the same records, and the broker pays by the batch.
+    pub messages_partitions: Option<u32>,
     /// Copies of each partition; `None` means 3 where there are three brokers, else as many as there are.
     pub replication: Option<u32>,
     /// How long records are kept: well above the longest outage of a worker.
@@ -71,7 +72,7 @@ impl Config {
             topic_prefix: String::new(),
             topics: Topics {
                 partitions: 6,
-                messages_partitions: 12,
+                messages_partitions: None,
                 replication: None,
                 retention: Duration::from_secs(14 * 24 * 3600),
             },

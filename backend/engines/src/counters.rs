@@ -1,6 +1,7 @@
 //! The counters port on Redis: one script a call, every key of an application on one shard.
 
 mod examine;
+mod gather;
 mod link;
 mod scripts;
 
@@ -15,9 +16,10 @@ use chat_core::port::counters::{
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::AppToken;
 use futures_util::{StreamExt, TryStreamExt};
-use redis::{Client, RedisError};
+use redis::{Client, RedisError, Value};
 use uuid::Uuid;
 
+use self::gather::{Call, Gather};
 use self::link::{Link, Links};
 use self::scripts::Script;
 use crate::config::Config;
@@ -29,6 +31,8 @@ const ASKED_AT_ONCE: usize = 128;
 /// The numbers of one database of Redis.
 pub(crate) struct Numbers {
     links: Arc<Links>,
+    takes: Arc<Gather>,
+    acknowledgements: Arc<Gather>,
     prefix: String,
     /// For how long a create may be under way, in milliseconds.
     under_way_ms: u64,
@@ -40,8 +44,11 @@ impl Numbers {
         let links = Links::new(client(config)?, config.redis_prefix.clone());
         links.connect().await.map_err(|error| unusable(&error))?;
         let under_way = config.create_deadline + Duration::from_secs(1);
+        let links = Arc::new(links);
         Ok(Self {
-            links: Arc::new(links),
+            takes: Gather::new(&links, Script::Take),
+            acknowledgements: Gather::new(&links, Script::Acknowledge),
+            links,
             prefix: config.redis_prefix.clone(),
             under_way_ms: u64::try_from(under_way.as_millis()).unwrap_or(u64::MAX),
         })
@@ -96,17 +103,8 @@ impl Numbers {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         match link.run(script, keys, &arguments).await {
             Ok(words) => Ok(Answer { words }),
-            Err(error) => Err(self.failed(&link, &error)),
+            Err(error) => Err(self.links.failed(&link, &error)),
         }
-    }
-
-    /// Whether the call ran is not known; whether the next one will is not either, unless the server
-    /// itself said what it did not like.
-    fn failed(&self, link: &Arc<Link>, error: &RedisError) -> Error {
-        if !matches!(error.code(), Some("OOM" | "NOREPLICAS" | "BUSY")) {
-            self.links.give_up(link);
-        }
-        Error::Unavailable(error.to_string())
     }
 
     async fn open_key(&self, token: AppToken, keyed: &Keyed) -> Result<Opened, Error> {
@@ -114,7 +112,7 @@ impl Numbers {
         let link = self.links.link().await?;
         let recent = match self.links.is_recent(&link).await {
             Ok(recent) => recent,
-            Err(error) => return Err(self.failed(&link, &error)),
+            Err(error) => return Err(self.links.failed(&link, &error)),
         };
         let answer = self
             .run(Script::OpenKey, &[&name], |_| {
@@ -162,34 +160,33 @@ impl Numbers {
 impl Counters for Numbers {
     async fn take(&self, take: Take) -> Result<Taken, Error> {
         let token = take.counter.token();
-        let application = self.counter(Counter::Chats(token));
+        let shared = [
+            self.counter(Counter::Chats(token)),
+            self.fence(Counter::Chats(token)),
+        ];
         let counter = self.counter(take.counter);
-        let fences = (self.fence(Counter::Chats(token)), self.fence(take.counter));
+        let key = take.keyed.map(|keyed| self.key(token, keyed.key));
+        let key = key.unwrap_or_else(|| counter.clone());
         let chat = match take.counter {
             Counter::Chats(_) => 0,
             Counter::Messages(chat) => chat.chat.get(),
         };
-        let key = take.keyed.map(|keyed| self.key(token, keyed.key));
-        let mut keys = vec![application.as_str(), &counter, &fences.0, &fences.1];
-        keys.extend(key.as_deref());
-        let answer = self
-            .run(Script::Take, &keys, |link| {
-                let mut arguments = vec![
-                    link.server.clone(),
-                    take.count.max(1).to_string(),
-                    chat.to_string(),
-                ];
-                if let Some(keyed) = take.keyed {
-                    arguments.extend([
-                        format!("{:?}", keyed.key.body_hash),
-                        keyed.uid.simple().to_string(),
-                        keyed.lease_ms.to_string(),
-                        u8::from(keyed.absent_in_store).to_string(),
-                    ]);
-                }
-                arguments
-            })
-            .await?;
+        let mut arguments = vec![take.count.max(1).to_string(), chat.to_string()];
+        arguments.extend(match take.keyed {
+            Some(keyed) => [
+                format!("{:?}", keyed.key.body_hash),
+                keyed.uid.simple().to_string(),
+                keyed.lease_ms.to_string(),
+                u8::from(keyed.absent_in_store).to_string(),
+            ],
+            None => [const { String::new() }; 4],
+        });
+        let call = Call {
+            keys: vec![counter, self.fence(take.counter), key],
+            arguments,
+        };
+        let words = self.takes.call(token, shared.to_vec(), call).await?;
+        let answer = Answer { words };
         match answer.word() {
             "granted" => Ok(Taken::Granted {
                 first: answer.number(1)?,
@@ -246,13 +243,22 @@ impl Counters for Numbers {
     }
 
     async fn acknowledge(&self, token: AppToken, key: StoredKey) -> Result<(), Error> {
-        for name in [self.key(token, key), self.application_key(key)] {
-            let body = |_: &Link| vec![format!("{:?}", key.body_hash)];
-            if self.run(Script::Acknowledge, &[&name], body).await?.word() == "done" {
-                break;
-            }
+        let body = format!("{:?}", key.body_hash);
+        let call = Call {
+            keys: vec![self.key(token, key)],
+            arguments: vec![body.clone()],
+        };
+        let words = self.acknowledgements.call(token, Vec::new(), call).await?;
+        if (Answer { words }).word() == "done" {
+            return Ok(());
         }
-        Ok(())
+        // That of an application's own create is on a shard that its hash chooses.
+        let link = self.links.link().await?;
+        let name = self.application_key(key);
+        let arguments = [link.server.as_str(), &body];
+        let told: Result<Value, _> = link.run(Script::Acknowledge, &[&name], &arguments).await;
+        told.map(drop)
+            .map_err(|error| self.links.failed(&link, &error))
     }
 
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {
@@ -323,7 +329,7 @@ impl Counters for Numbers {
     async fn claim(&self, counter: Counter, lease_ms: u64) -> Result<bool, Error> {
         let link = self.links.link().await?;
         let claimed = link.claim(&self.fence(counter), lease_ms).await;
-        claimed.map_err(|error| self.failed(&link, &error))
+        claimed.map_err(|error| self.links.failed(&link, &error))
     }
 
     fn floor(&self) -> Floor {
@@ -334,7 +340,7 @@ impl Counters for Numbers {
         let link = self.links.link().await?;
         link.ping()
             .await
-            .map_err(|error| self.failed(&link, &error))
+            .map_err(|error| self.links.failed(&link, &error))
     }
 }
 

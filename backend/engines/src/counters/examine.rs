@@ -13,7 +13,7 @@ impl Numbers {
     /// The checks of the server; an error where it does not answer.
     pub(crate) async fn examine(&self) -> Result<Vec<Examined>, Error> {
         let link = self.links.link().await?;
-        let failed = |error| self.failed(&link, &error);
+        let failed = |error| self.links.failed(&link, &error);
         let asked = Timestamp::now();
         let (seconds, micros) = link.time().await.map_err(failed)?;
         let answered = Timestamp::now();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use chat_core::port::counters::Error;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Value};
 use tokio::time::Instant;
 
 use super::scripts::Script;
@@ -127,6 +127,15 @@ impl Links {
         })
     }
 
+    /// Tells an error of a call. Whether it ran is not known; whether the next one will is not either,
+    /// unless the server itself said what it did not like.
+    pub(super) fn failed(self: &Arc<Self>, link: &Arc<Link>, error: &RedisError) -> Error {
+        if !error.code().is_some_and(stays) {
+            self.give_up(link);
+        }
+        Error::Unavailable(error.to_string())
+    }
+
     /// Gives up a connection that failed, or that leads to another server by now.
     pub(super) fn give_up(&self, link: &Arc<Link>) {
         let mut current = self.current.lock();
@@ -176,13 +185,13 @@ impl Link {
         due
     }
 
-    /// Runs a script; it answers a word and what belongs to it.
-    pub(super) async fn run(
+    /// Runs a script; it answers a word and what belongs to it, or that for each of its calls.
+    pub(super) async fn run<T: FromRedisValue>(
         &self,
         script: Script,
         keys: &[&str],
         arguments: &[&str],
-    ) -> Result<Vec<String>, RedisError> {
+    ) -> Result<T, RedisError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(script.hash()).arg(keys.len());
         for part in keys.iter().chain(arguments) {
@@ -242,6 +251,14 @@ impl Link {
             .exec_async(&mut self.connection.clone())
             .await
     }
+}
+
+/// Whether a connection is good after an error: the server says that it cannot do this now, or not with
+/// this key. Servers before Redis 7 write where in the script it was in front of the code.
+pub(super) fn stays(error: &str) -> bool {
+    ["OOM", "NOREPLICAS", "BUSY", "WRONGTYPE"]
+        .iter()
+        .any(|code| error.contains(code))
 }
 
 async fn server(connection: &mut MultiplexedConnection) -> Result<String, RedisError> {

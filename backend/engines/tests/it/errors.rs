@@ -207,7 +207,7 @@ async fn an_index_that_comes_late_is_checked() {
 async fn another_partition_count_is_refused() {
     let first = Namespace::fresh().await;
     let mut second = Namespace::bare();
-    second.config.topics.messages_partitions = 5;
+    second.config.topics.messages_partitions = Some(5);
     migrate(&second.config).await.unwrap();
     // The database of one, the topics of the other.
     let mixed = Config {

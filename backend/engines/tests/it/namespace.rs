@@ -48,7 +48,7 @@ impl Namespace {
                 topic_prefix: format!("t{name}."),
                 topics: Topics {
                     partitions: 1,
-                    messages_partitions: 3,
+                    messages_partitions: Some(3),
                     replication: None,
                     retention: Duration::from_secs(24 * 3600),
                 },

@@ -432,3 +432,68 @@ async fn a_poll_that_is_given_up_loses_no_partition() {
         assert!(took < Duration::from_secs(9), "{took:?}");
     }
 }
+
+/// Takes that go together in one script are each answered as if they were alone: numbers of one's own
+/// chat, a chat that is not there, and a counter that somebody spoilt, which is nobody else's trouble.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takes_that_go_together_are_answered_apart() {
+    const TAKES: u32 = 200;
+    let namespace = Namespace::fresh().await;
+    let ports = connect(&namespace.config).await.unwrap();
+    let token = chat_wire::ids::AppToken::from_bytes(*Uuid::new_v4().as_bytes());
+    ports.counters.open(token, None).await.unwrap();
+    let chat = move |number| ChatKey {
+        token,
+        chat: chat_wire::ids::ChatNumber::new(number).unwrap(),
+    };
+    for number in 1..=3 {
+        let chats = Counter::Chats(token);
+        assert!(matches!(
+            ports.counters.take(one(chats)).await.unwrap(),
+            Taken::Granted { .. }
+        ));
+        ports.counters.open_chat(chat(number)).await.unwrap();
+    }
+    let spoilt = format!(
+        "{}chat:{{{}}}|3",
+        namespace.config.redis_prefix,
+        token.reveal()
+    );
+    let mut redis = redis(&namespace).await;
+    redis::cmd("SET")
+        .arg(&spoilt)
+        .arg("no hash")
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    // All at once, so that nearly all of them wait for the first.
+    let takes = (0..TAKES).map(|nth| {
+        let counters = std::sync::Arc::clone(&ports.counters);
+        let number = nth % 4 + 1;
+        tokio::spawn(async move {
+            (
+                number,
+                counters.take(one(Counter::Messages(chat(number)))).await,
+            )
+        })
+    });
+    let takes: Vec<_> = takes.collect();
+    let mut given: Vec<(u32, u32)> = Vec::new();
+    for take in takes {
+        let (number, taken) = take.await.unwrap();
+        match (number, taken) {
+            (1 | 2, Ok(Taken::Granted { first, .. })) => given.push((number, first)),
+            (3, Err(chat_core::port::counters::Error::Unavailable(reason))) => {
+                assert!(reason.contains("WRONGTYPE"), "{reason}");
+            }
+            (4, Ok(Taken::OutOfRange)) => {}
+            (number, other) => panic!("chat {number}: {other:?}"),
+        }
+    }
+    given.sort_unstable();
+    let each = 1..=TAKES / 4;
+    let expected = [1, 2]
+        .into_iter()
+        .flat_map(|number| each.clone().map(move |first| (number, first)));
+    assert!(given.into_iter().eq(expected));
+}

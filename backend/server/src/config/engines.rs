@@ -102,10 +102,10 @@ pub struct Engines {
     )]
     pub index_prefix: String,
 
-    /// Partitions that `migrate` gives to the topic of messages; fixed from then on
-    #[arg(long, env = "CHATD_MESSAGES_PARTITIONS", default_value_t = 12, global = true,
+    /// Partitions that `migrate` gives to the topic of messages, fixed from then on: four for each broker
+    #[arg(long, env = "CHATD_MESSAGES_PARTITIONS", global = true,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub messages_partitions: u32,
+    pub messages_partitions: Option<u32>,
 
     /// Partitions that `migrate` gives to the topics of applications and chats; fixed from then on
     #[arg(long, env = "CHATD_TOPIC_PARTITIONS", default_value_t = 6, global = true,

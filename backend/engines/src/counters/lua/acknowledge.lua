@@ -1,9 +1,21 @@
--- Notes that the event of a key is durable.
--- KEYS: idempotency key. ARGV: body hash.
-local body = redis.call('HGET', KEYS[1], 'b')
-if not body then return {'absent'} end
-if body == ARGV[1] then
-  redis.call('HSET', KEYS[1], 'd', 1)
-  redis.call('PEXPIRE', KEYS[1], 86400000)
+-- Notes that the events of idempotency keys are durable.
+-- KEYS: idempotency keys, all on one shard. ARGV: server, then the body hash of each.
+local function acknowledge(key, hash)
+  local body = redis.call('HGET', key, 'b')
+  if not body then return {'absent'} end
+  if body == hash then
+    redis.call('HSET', key, 'd', 1)
+    redis.call('PEXPIRE', key, 86400000)
+  end
+  return {'done'}
 end
-return {'done'}
+
+local answers = {}
+for nth = 1, #KEYS do
+  local fine, answer = pcall(acknowledge, KEYS[nth], ARGV[nth + 1])
+  if not fine then
+    answer = {'error', type(answer) == 'table' and answer.err or tostring(answer)}
+  end
+  answers[nth] = answer
+end
+return answers

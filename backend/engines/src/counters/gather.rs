@@ -1,0 +1,194 @@
+//! Calls that go together: while one script of an application is under way, whoever else asks for its
+//! numbers waits for the next, which serves all of them.
+//!
+//! A call alone goes at once, so nobody waits who would not have waited for the server anyway; the more
+//! there is to do, the more goes into one round trip. Applications never wait for each other, and what one
+//! script touches is on one shard of a cluster.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::port::counters::Error;
+use chat_wire::ids::AppToken;
+use parking_lot::Mutex;
+use redis::RedisError;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::link::{Link, Links, stays};
+use super::scripts::Script;
+
+/// Calls of one script: for so long, and no longer, nobody else is served by the server.
+const TOGETHER: usize = 64;
+/// Where calls come faster than the server is asked, this is between two scripts of an application.
+const PACE: Duration = Duration::from_millis(1);
+
+/// One create's part of a script.
+pub(super) struct Call {
+    pub(super) keys: Vec<String>,
+    pub(super) arguments: Vec<String>,
+}
+
+/// Words that answer a call.
+type Words = Vec<String>;
+
+struct Waiting {
+    call: Call,
+    reply: oneshot::Sender<Result<Words, Error>>,
+}
+
+/// Whoever serves an application. A panic fails those who wait, and not all who come afterwards.
+struct Serving<'g>(&'g Gather, AppToken);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lanes.lock().remove(&self.1);
+        }
+    }
+}
+
+/// One script, and whoever waits for it.
+pub(super) struct Gather {
+    links: Arc<Links>,
+    script: Script,
+    /// Of each application that has one under way, those who came since.
+    lanes: Mutex<HashMap<AppToken, Vec<Waiting>>>,
+}
+
+impl Gather {
+    pub(super) fn new(links: &Arc<Links>, script: Script) -> Arc<Self> {
+        Arc::new(Self {
+            links: Arc::clone(links),
+            script,
+            lanes: Mutex::default(),
+        })
+    }
+
+    /// Makes a call of an application; `shared` are the keys that all its calls have in common.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        token: AppToken,
+        shared: Vec<String>,
+        call: Call,
+    ) -> Result<Words, Error> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(first) = self.join(token, Waiting { call, reply }) {
+            // Whoever began it may go away; those who joined would wait for ever.
+            let gather = Arc::clone(self);
+            tokio::spawn(async move { gather.serve(token, shared, vec![first]).await });
+        }
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the call was given up".into())))
+    }
+
+    /// Joins those who wait; gives the call back where nothing is under way, which is so from now on.
+    fn join(&self, token: AppToken, waiting: Waiting) -> Option<Waiting> {
+        match self.lanes.lock().entry(token) {
+            Entry::Occupied(mut lane) => {
+                lane.get_mut().push(waiting);
+                None
+            }
+            Entry::Vacant(lane) => {
+                lane.insert(Vec::new());
+                Some(waiting)
+            }
+        }
+    }
+
+    /// Those who came meanwhile, as many as one script serves; without any, nothing is under way now.
+    fn next(&self, token: AppToken) -> Vec<Waiting> {
+        match self.lanes.lock().entry(token) {
+            Entry::Occupied(lane) if lane.get().is_empty() => {
+                lane.remove();
+                Vec::new()
+            }
+            Entry::Occupied(mut lane) => {
+                let count = lane.get().len().min(TOGETHER);
+                lane.get_mut().drain(..count).collect()
+            }
+            Entry::Vacant(_) => Vec::new(),
+        }
+    }
+
+    /// Serves those who wait, and those who come meanwhile, until nobody does.
+    async fn serve(&self, token: AppToken, shared: Vec<String>, mut batch: Vec<Waiting>) {
+        let _serving = Serving(self, token);
+        while !batch.is_empty() {
+            let began = Instant::now();
+            let busy = batch.len() > 1;
+            if let Err(reason) = self.run(&shared, batch).await {
+                // They waited for the same server: another round would keep them as long again.
+                let rest = self.lanes.lock().remove(&token).unwrap_or_default();
+                for waiting in rest {
+                    answer(waiting, Err(Error::Unavailable(reason.clone())));
+                }
+                return;
+            }
+            if busy {
+                sleep_until(began + PACE).await;
+            }
+            batch = self.next(token);
+        }
+    }
+
+    /// Runs the script once; an error where nobody was answered by it.
+    async fn run(&self, shared: &[String], batch: Vec<Waiting>) -> Result<(), String> {
+        let fail = |batch: Vec<Waiting>, reason: String| {
+            for waiting in batch {
+                answer(waiting, Err(Error::Unavailable(reason.clone())));
+            }
+            Err(reason)
+        };
+        let link = match self.links.link().await {
+            Ok(link) => link,
+            Err(Error::Unavailable(reason)) => return fail(batch, reason),
+            Err(other) => return fail(batch, other.to_string()),
+        };
+        let calls = batch.iter().map(|waiting| &waiting.call);
+        let keys: Vec<&str> = shared
+            .iter()
+            .chain(calls.clone().flat_map(|call| &call.keys))
+            .map(String::as_str)
+            .collect();
+        let arguments: Vec<&str> = std::iter::once(&link.server)
+            .chain(calls.flat_map(|call| &call.arguments))
+            .map(String::as_str)
+            .collect();
+        let answers: Result<Vec<Words>, RedisError> =
+            link.run(self.script, &keys, &arguments).await;
+        let answers = match answers {
+            Ok(answers) if answers.len() == batch.len() => answers,
+            Ok(_) => return fail(batch, "a script answered in a shape of its own".into()),
+            Err(error) => {
+                self.links.failed(&link, &error);
+                return fail(batch, error.to_string());
+            }
+        };
+        for (waiting, words) in batch.into_iter().zip(answers) {
+            let words = self.judge(&link, words);
+            answer(waiting, words);
+        }
+        Ok(())
+    }
+
+    /// The words of a call, where nothing was wrong with it.
+    fn judge(&self, link: &Arc<Link>, mut words: Words) -> Result<Words, Error> {
+        if words.first().is_none_or(|word| word != "error") {
+            return Ok(words);
+        }
+        let reason = words.pop().unwrap_or_default();
+        if !stays(&reason) {
+            self.links.give_up(link);
+        }
+        Err(Error::Unavailable(reason))
+    }
+}
+
+fn answer(waiting: Waiting, words: Result<Words, Error>) {
+    // Whoever does not wait any more took the outcome for unknown.
+    let _ = waiting.reply.send(words);
+}
