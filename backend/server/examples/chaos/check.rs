@@ -30,6 +30,7 @@ pub(crate) struct Verdict {
     seed: u64,
     figures: Vec<(&'static str, String)>,
     breaches: BTreeMap<&'static str, Vec<String>>,
+    complete: bool,
 }
 
 impl Verdict {
@@ -39,7 +40,13 @@ impl Verdict {
             seed,
             figures: Vec::new(),
             breaches: BTreeMap::new(),
+            complete: false,
         }
+    }
+
+    /// The case was run to its end: from now on, that nothing was broken means that all was kept.
+    pub(crate) fn close(&mut self) {
+        self.complete = true;
     }
 
     /// Adds a figure.
@@ -80,10 +87,10 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "{}",
-            if self.kept() {
-                "every promise kept"
-            } else {
-                "PROMISES BROKEN"
+            match (self.kept(), self.complete) {
+                (true, true) => "every promise kept",
+                (true, false) => "not run to its end: nothing was broken so far",
+                (false, _) => "PROMISES BROKEN",
             }
         )
     }

@@ -112,6 +112,9 @@ async fn main() -> ExitCode {
     let seed = cli.common.seed.unwrap_or_else(rand::random);
     let mut verdict = check::Verdict::new(seed);
     let outcome = run(cli, seed, &mut verdict).await;
+    if outcome.is_ok() {
+        verdict.close();
+    }
     say(&format!("{verdict}"));
     match outcome {
         Ok(()) if verdict.kept() => ExitCode::SUCCESS,

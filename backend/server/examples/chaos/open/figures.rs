@@ -64,6 +64,13 @@ impl Figures {
         number(sent.count()) / number(all).max(1.0)
     }
 
+    /// Of what was sent, the share that was accepted.
+    pub(crate) fn accepted_share(&self) -> f64 {
+        let refused: usize = self.refused_us.values().map(Vec::len).sum();
+        let accepted = number(self.accepted_us.len());
+        accepted / (accepted + number(refused)).max(1.0)
+    }
+
     /// How the generator did, for people.
     pub(crate) fn generator_text(&self) -> String {
         let busy = self.busy.map_or_else(
