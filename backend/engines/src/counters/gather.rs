@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep_until};
 use super::link::{Link, Links, stays};
 use super::scripts::Script;
 
-/// Calls of one script: for so long, and no longer, nobody else is served by the server.
-const TOGETHER: usize = 64;
+/// Calls of one script: about 2 ms, in which the server serves nobody else. Fewer would make this, and not
+/// the server, the limit where an answer takes long because the processors are busy.
+const TOGETHER: usize = 256;
 /// Where calls come faster than the server is asked, this is between two scripts of an application.
 const PACE: Duration = Duration::from_millis(1);
 

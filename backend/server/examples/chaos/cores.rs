@@ -1,7 +1,7 @@
 //! Which processors the backend and the generator have: as if the load came from another machine.
 //!
 //! The generator has the last of those that the harness may use, the processes under test the others.
-//! Engines stay where they are. Where there is one processor, or the system cannot tell, all share.
+//! Engines stay where they are, and the generator goes before them. Where there is one processor, or the system cannot tell, all share.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,6 +47,12 @@ impl Cores {
     }
 }
 
+/// Lets this thread go before all others from now on, where that is allowed: a client on another machine does
+/// not wait for a processor that an engine has.
+pub(crate) fn go_first() {
+    system::go_first();
+}
+
 /// What this thread has used of a processor, where the system tells.
 pub(crate) fn processor_time() -> Option<Duration> {
     system::processor_time()
@@ -63,11 +69,20 @@ impl fmt::Display for Cores {
 mod system {
     use std::time::Duration;
 
+    use rustix::process::setpriority_process;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     use rustix::time::{ClockId, clock_gettime};
 
     pub(super) fn processor_time() -> Option<Duration> {
         Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).ok()
+    }
+
+    /// Far before whatever has the usual 0 (setpriority(2), which takes a thread here).
+    const FIRST: i32 = -15;
+
+    pub(super) fn go_first() {
+        // Whether the generator kept its schedule is judged anyway.
+        let _ = setpriority_process(None, FIRST);
     }
 
     /// Those that this thread may use.
@@ -89,6 +104,8 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
+    pub(super) const fn go_first() {}
+
     pub(super) fn allowed() -> Option<Vec<usize>> {
         None
     }

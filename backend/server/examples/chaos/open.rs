@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use self::drive::Drive;
 pub(crate) use self::figures::Figures;
 use crate::Failure;
-use crate::cores::Split;
+use crate::cores::{self, Split};
 use crate::ledger::Operation;
 use crate::load::COMMON;
 
@@ -93,6 +93,7 @@ pub(crate) async fn run(
     std::thread::Builder::new()
         .name("generator".to_owned())
         .spawn(move || {
+            cores::go_first();
             let work = || Drive::new(flows)?.run(span);
             let figures = match cores {
                 Some(cores) => cores.run(work).map_err(Failure::from).flatten(),
