@@ -16,11 +16,11 @@ use chat_core::port::counters::{
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::AppToken;
 use futures_util::{StreamExt, TryStreamExt};
-use redis::{Client, RedisError, Value};
+use redis::{Client, RedisError};
 use uuid::Uuid;
 
 use self::gather::{Call, Gather};
-use self::link::{Link, Links};
+use self::link::{Link, Links, Words};
 use self::scripts::Script;
 use crate::config::Config;
 
@@ -256,9 +256,12 @@ impl Counters for Numbers {
         let link = self.links.link().await?;
         let name = self.application_key(key);
         let arguments = [link.server.as_str(), &body];
-        let told: Result<Value, _> = link.run(Script::Acknowledge, &[&name], &arguments).await;
-        told.map(drop)
-            .map_err(|error| self.links.failed(&link, &error))
+        let told: Result<Vec<Words>, _> = link.run(Script::Acknowledge, &[&name], &arguments).await;
+        let told = told.map_err(|error| self.links.failed(&link, &error))?;
+        for words in told {
+            self.links.judged(&link, words)?;
+        }
+        Ok(())
     }
 
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {

@@ -17,7 +17,7 @@ use redis::RedisError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::link::{Link, Links, stays};
+use super::link::{Links, Words};
 use super::scripts::Script;
 
 /// Calls of one script: about 2 ms, in which the server serves nobody else. Fewer would make this, and not
@@ -31,9 +31,6 @@ pub(super) struct Call {
     pub(super) keys: Vec<String>,
     pub(super) arguments: Vec<String>,
 }
-
-/// Words that answer a call.
-type Words = Vec<String>;
 
 struct Waiting {
     call: Call,
@@ -170,22 +167,10 @@ impl Gather {
             }
         };
         for (waiting, words) in batch.into_iter().zip(answers) {
-            let words = self.judge(&link, words);
+            let words = self.links.judged(&link, words);
             answer(waiting, words);
         }
         Ok(())
-    }
-
-    /// The words of a call, where nothing was wrong with it.
-    fn judge(&self, link: &Arc<Link>, mut words: Words) -> Result<Words, Error> {
-        if words.first().is_none_or(|word| word != "error") {
-            return Ok(words);
-        }
-        let reason = words.pop().unwrap_or_default();
-        if !stays(&reason) {
-            self.links.give_up(link);
-        }
-        Err(Error::Unavailable(reason))
     }
 }
 

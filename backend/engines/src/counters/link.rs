@@ -33,6 +33,9 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Digits of either id that are kept: 64 bits.
 const ID_DIGITS: usize = 16;
 
+/// What answers a call: a word, and what belongs to it.
+pub(super) type Words = Vec<String>;
+
 /// Connects when it is needed, and again after an error.
 pub(super) struct Links {
     client: Client,
@@ -134,6 +137,22 @@ impl Links {
             self.give_up(link);
         }
         Error::Unavailable(error.to_string())
+    }
+
+    /// The words that answer a call of several, where nothing was wrong with it.
+    pub(super) fn judged(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        mut words: Words,
+    ) -> Result<Words, Error> {
+        if words.first().is_none_or(|word| word != "error") {
+            return Ok(words);
+        }
+        let reason = words.pop().unwrap_or_default();
+        if !stays(&reason) {
+            self.give_up(link);
+        }
+        Err(Error::Unavailable(reason))
     }
 
     /// Gives up a connection that failed, or that leads to another server by now.

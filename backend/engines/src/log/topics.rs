@@ -34,7 +34,12 @@ pub(super) async fn migrate(
     let cluster = reader.cluster().await.map_err(|_| not_up(config))?;
     let brokers = reader.brokers().await.map_err(|_| not_up(config))?;
     for topic in Topic::ALL {
-        let wanted = partitions(config, topic, brokers);
+        // What its keys are spread over already, if the topic was lost; else what a new one gets.
+        let known = rows.topic(topic).await.map_err(|error| database(&error))?;
+        let wanted = known.map_or_else(
+            || partitions(config, topic, brokers),
+            |known| known.partitions,
+        );
         if reader
             .count(topic)
             .await
@@ -46,9 +51,7 @@ pub(super) async fn migrate(
         let count = wait_for(reader, topic).await?;
         rows.add_topic(topic, count, &cluster)
             .await
-            .map_err(|error| {
-                Error::not_up("DATABASE_URL", error.to_string(), "see the database's log")
-            })?;
+            .map_err(|error| database(&error))?;
     }
     check(names, reader, rows).await.map(drop)
 }
@@ -207,6 +210,10 @@ pub(super) fn not_up(config: &Config) -> Error {
         format!("no broker answers at {}", config.kafka_brokers),
         "start Kafka, correct host and port, or give the KAFKA_… settings that its listener wants (security.protocol, sasl.…)",
     )
+}
+
+fn database(error: &chat_core::port::store::Error) -> Error {
+    Error::not_up("DATABASE_URL", error.to_string(), "see the database's log")
 }
 
 fn asked(error: &chat_core::port::log::Error) -> Error {

@@ -1,5 +1,6 @@
 //! What is wrong is told by the setting and the remedy.
 
+use chat_core::port::log::Topic;
 use chat_engines::config::Config;
 use chat_engines::open::{connect, migrate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -219,6 +220,17 @@ async fn another_partition_count_is_refused() {
         error.contains("has 5 partitions") && error.contains("messages"),
         "{error}"
     );
+}
+
+/// A topic that was lost is made again as its keys are spread, whatever a new one would get by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_topic_is_made_with_the_partitions_that_it_had() {
+    let mut namespace = Namespace::fresh().await;
+    connect(&namespace.config).await.unwrap();
+    namespace.delete_topic(Topic::Messages).await;
+    namespace.config.topics.messages_partitions = None;
+    migrate(&namespace.config).await.unwrap();
+    connect(&namespace.config).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

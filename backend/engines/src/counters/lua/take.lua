@@ -14,6 +14,11 @@ local function time()
   return now
 end
 
+-- What is missing is an empty word, which the caller cannot read: a hole would end the answers of all.
+local function granted(word, known)
+  return {word, known[4] or '', known[5] or '', known[6] or '', known[7] or ''}
+end
+
 local function take(counter, fence, key, count, number, body, uid, lease, absent)
   local server = ARGV[1]
   app = app or redis.call('HMGET', KEYS[1], 'l', 'c', 'g', 's', 'r')
@@ -41,10 +46,10 @@ local function take(counter, fence, key, count, number, body, uid, lease, absent
     local known = redis.call('HMGET', key, 'b', 'd', 'e', 'f', 'n', 'u', 'g')
     if known[1] then
       if known[1] ~= body then return {'body'} end
-      if known[2] then return {'repeat', known[4], known[5], known[6], known[7]} end
-      if tonumber(known[3]) > time() then return {'flight'} end
+      if known[2] then return granted('repeat', known) end
+      if (tonumber(known[3]) or 0) > time() then return {'flight'} end
       redis.call('HSET', key, 'e', time() + lease)
-      return {'resume', known[4], known[5], known[6], known[7]}
+      return granted('resume', known)
     end
     -- For a day after a recovery a key that is not here may be in the store.
     if app[5] and absent ~= '1' and time() - tonumber(app[5]) < 86400000 then return {'ask'} end
@@ -59,7 +64,7 @@ local function take(counter, fence, key, count, number, body, uid, lease, absent
       'g', generation, 'e', time() + lease)
     redis.call('PEXPIRE', key, 86400000)
   end
-  return {'granted', tostring(last + 1), generation}
+  return {'granted', tostring(last + 1), generation or ''}
 end
 
 local answers = {}

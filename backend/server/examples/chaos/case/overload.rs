@@ -169,11 +169,12 @@ async fn capacity(
         let text = figures.span_text();
         verdict.figure("arrivals", format!("{rate:.0}/s: accepted {text}"));
         found.peak = found.peak.max(figures.rate());
-        if figures.accepted_share() >= ACCEPTED && figures.accepted_ms(99) <= ACCEPTED_MS {
+        let in_time = figures.accepted_ms(99) <= ACCEPTED_MS && figures.on_time() >= ON_TIME;
+        if in_time && figures.accepted_share() >= ACCEPTED {
             found.in_time = found.in_time.max(rate);
         }
     }
-    if found.in_time <= 0.0 {
+    if found.in_time <= 0.0 && plan.rate.is_none() {
         return Err("at no rate were all arrivals accepted in time: give lower --parts".into());
     }
     let Capacity {
