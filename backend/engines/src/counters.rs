@@ -1,4 +1,4 @@
-//! The counters port on Redis: one script a call, every key of an application on one shard.
+//! The counters port on Redis: one script a call or for many of them, every key of an application on one shard.
 
 mod examine;
 mod gather;

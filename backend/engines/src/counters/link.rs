@@ -274,7 +274,7 @@ impl Link {
 
 /// Whether a connection is good after an error: the server says that it cannot do this now, or not with
 /// this key. Servers before Redis 7 write where in the script it was in front of the code.
-pub(super) fn stays(error: &str) -> bool {
+fn stays(error: &str) -> bool {
     ["OOM", "NOREPLICAS", "BUSY", "WRONGTYPE"]
         .iter()
         .any(|code| error.contains(code))
