@@ -9,9 +9,11 @@ use chat_tui::load::{Live, Phase};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use crate::load::act::{Order, Sample, act};
+use crate::load::alarm::Alarm;
+use crate::load::lane::Lane;
 use crate::load::mix::Mix;
 use crate::load::record::{Answer, Measured, Recorder, Shown};
 use crate::load::scenario::Arrivals;
@@ -22,13 +24,15 @@ use crate::load::world::World;
 
 /// Longest nap of the driver, so that a request to stop is seen soon.
 const NAP_MAX: Duration = Duration::from_millis(50);
+/// Requests that are begun before a lane looks for answers again, where more than one is due.
+const AT_ONCE: u32 = 8;
 /// Pause of a user of a later stage who is not wanted yet.
 const USER_NAP: Duration = Duration::from_millis(10);
 
 /// Everything that requests need.
 #[derive(Debug, Clone)]
 pub(crate) struct Driver {
-    pub(crate) client: Client,
+    pub(crate) lanes: Arc<[Lane]>,
     pub(crate) world: Arc<World>,
     pub(crate) mix: Arc<Mix>,
     pub(crate) arrivals: Arrivals,
@@ -92,7 +96,7 @@ impl Driver {
         });
         let random = StdRng::seed_from_u64(self.seed ^ salt.rotate_left(32));
         match stages {
-            Stages::Open(stages) => open(&sending, stages, random).await,
+            Stages::Open(stages) => open(&sending, &stages, &random).await,
             Stages::Closed(stages) => closed(&sending, &stages, random).await,
         }
         let Ok(sending) = Arc::try_unwrap(sending).map_err(|_| ()) else {
@@ -118,14 +122,14 @@ impl Driver {
 
 impl Sending {
     /// Sends one request. `due` is counted from the beginning; without it, it is due now.
-    async fn send(&self, order: Order, due: Option<Duration>) {
+    async fn send(&self, client: &Client, order: Order, due: Option<Duration>) {
         // Whoever waits here is late, and its response time says so. It is never closed.
         let connection = self.connections.acquire().await;
         let flow = &self.recorder.flow;
         flow.send();
         let sent = self.began.elapsed();
-        let Driver { client, world, .. } = &self.driver;
-        let done = act(client, world, order, self.driver.timeout).await;
+        let Driver { world, timeout, .. } = &self.driver;
+        let done = act(client, world, order, *timeout).await;
         let ended = self.began.elapsed();
         drop(connection);
         flow.answered.fetch_add(1, Ordering::Relaxed);
@@ -147,65 +151,90 @@ impl Sending {
 }
 
 /// Each request when it is due, whatever became of those before it.
-async fn open(sending: &Arc<Sending>, stages: Vec<(Duration, Shape)>, mut random: StdRng) {
+async fn open(sending: &Arc<Sending>, stages: &[(Duration, Shape)], random: &StdRng) {
     let driver = &sending.driver;
     let places = driver.max_in_flight;
     let free = Arc::new(Semaphore::new(places as usize));
-    let schedule = Schedule::new(
-        stages,
-        driver.arrivals,
-        StdRng::seed_from_u64(random.random()),
-    );
-    let runtime = tokio::runtime::Handle::current();
-    let clock = {
-        let (sending, free) = (Arc::clone(sending), Arc::clone(&free));
-        // A thread of its own wakes up within microseconds; timers of the runtime only within
-        // milliseconds, and only when a worker has time.
-        move || {
-            let flow = &sending.recorder.flow;
-            for due in schedule {
-                if !wait(&sending, due) {
-                    flow.end(sending.began.elapsed());
-                    return;
-                }
-                flow.wanted.fetch_add(1, Ordering::Relaxed);
-                let order = sending.driver.order(&mut random);
-                let Ok(place) = Arc::clone(&free).try_acquire_owned() else {
-                    flow.skipped.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                };
-                let sending = Arc::clone(&sending);
-                runtime.spawn(async move {
-                    sending.send(order, Some(due)).await;
-                    drop(sending);
-                    drop(place);
-                });
-            }
-        }
-    };
-    let clock = tokio::task::spawn_blocking(clock).await;
-    if let Err(error) = clock {
-        std::panic::resume_unwind(error.into_panic());
-    }
+    let turns = 0..driver.lanes.len();
+    let lanes: Vec<_> = turns
+        .map(|turn| {
+            // All draw the same, whatever their number, and each sends what it is the turn of.
+            let mut random = random.clone();
+            let seed = StdRng::seed_from_u64(random.random());
+            let due = Schedule::new(stages.to_vec(), driver.arrivals, seed);
+            let sending = Arc::clone(sending);
+            let lane = Turn {
+                turn,
+                sending,
+                free: Arc::clone(&free),
+                due,
+                random,
+            };
+            driver.lanes[turn].spawn(lane.open())
+        })
+        .collect();
+    all(lanes).await;
     // Every place is free again once every answer is in; each request has a deadline.
     let _ = free.acquire_many(places).await;
 }
 
-/// Sleeps until it is due; `false` where nothing more is to be sent.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the thread is the clock's own, and has nothing else to do"
-)]
-fn wait(sending: &Sending, due: Duration) -> bool {
+/// What one lane does in the open model.
+struct Turn {
+    turn: usize,
+    sending: Arc<Sending>,
+    free: Arc<Semaphore>,
+    due: Schedule,
+    random: StdRng,
+}
+
+impl Turn {
+    async fn open(mut self) {
+        let sending = &self.sending;
+        let lanes = &sending.driver.lanes;
+        let alarm = &lanes[self.turn].alarm;
+        let flow = &sending.recorder.flow;
+        let mut begun = 0_u32;
+        for (nth, due) in self.due.enumerate() {
+            let order = sending.driver.order(&mut self.random);
+            if nth % lanes.len() != self.turn {
+                continue;
+            }
+            if begun.is_multiple_of(AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
+            begun = begun.wrapping_add(1);
+            if !wait(sending, alarm, due).await {
+                flow.end(sending.began.elapsed());
+                return;
+            }
+            flow.wanted.fetch_add(1, Ordering::Relaxed);
+            let Ok(place) = Arc::clone(&self.free).try_acquire_owned() else {
+                flow.skipped.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let sending = Arc::clone(sending);
+            let turn = self.turn;
+            tokio::spawn(async move {
+                let client = &sending.driver.lanes[turn].client;
+                sending.send(client, order, Some(due)).await;
+                drop(sending);
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Waits until it is due; `false` where nothing more is to be sent.
+async fn wait(sending: &Sending, alarm: &Alarm, due: Duration) -> bool {
     loop {
         if sending.driver.stopped() {
             return false;
         }
-        let left = due.saturating_sub(sending.began.elapsed());
-        if left.is_zero() {
+        let at = sending.began.elapsed();
+        if at >= due {
             return true;
         }
-        std::thread::sleep(left.min(NAP_MAX));
+        alarm.at(sending.began + due.min(at + NAP_MAX)).await;
     }
 }
 
@@ -213,11 +242,14 @@ fn wait(sending: &Sending, due: Duration) -> bool {
 async fn closed(sending: &Arc<Sending>, stages: &[(Duration, u32)], mut random: StdRng) {
     let most = stages.iter().map(|(_, users)| *users).max().unwrap_or(0);
     let stages: Arc<[(Duration, u32)]> = stages.into();
-    let mut users = JoinSet::new();
+    let lanes = sending.driver.lanes.len();
+    let mut users = Vec::new();
     for user in 0..most {
         let (sending, stages) = (Arc::clone(sending), Arc::clone(&stages));
         let mut random = StdRng::seed_from_u64(random.random());
-        users.spawn(async move {
+        let lane = user as usize % lanes;
+        let work = async move {
+            let client = &sending.driver.lanes[lane].client;
             while let Some(wanted) = users_at(&stages, sending.began.elapsed()) {
                 if sending.driver.stopped() {
                     sending.recorder.flow.end(sending.began.elapsed());
@@ -230,12 +262,22 @@ async fn closed(sending: &Arc<Sending>, stages: &[(Duration, u32)], mut random: 
                 let flow = &sending.recorder.flow;
                 flow.wanted.fetch_add(1, Ordering::Relaxed);
                 let order = sending.driver.order(&mut random);
-                sending.send(order, None).await;
+                sending.send(client, order, None).await;
             }
-        });
+        };
+        users.push((lane, work));
     }
-    while let Some(done) = users.join_next().await {
-        if let Err(error) = done {
+    let driver = &sending.driver;
+    let users = users.into_iter();
+    all(users.map(|(lane, work)| driver.lanes[lane].spawn(work))).await;
+}
+
+/// Waits for all of them; a panic in one of them goes on here.
+async fn all(tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+    // Collected, so that all of them are under way before the first one is waited for.
+    let tasks: Vec<_> = tasks.into_iter().collect();
+    for task in tasks {
+        if let Err(error) = task.await {
             std::panic::resume_unwind(error.into_panic());
         }
     }

@@ -1,6 +1,7 @@
 //! The load generator: open and closed load, measured without coordinated omission, and verified.
 
 mod act;
+mod alarm;
 mod bodies;
 pub(crate) mod compare;
 mod drive;
@@ -9,6 +10,7 @@ pub(crate) mod figures;
 pub(crate) mod file;
 pub(crate) mod hgrm;
 pub(crate) mod html;
+mod lane;
 mod latency;
 mod ledger;
 pub(crate) mod maximum;

@@ -20,6 +20,9 @@ use crate::load::mix::Kind;
 use crate::load::report::{Latency, Operation, Second, Totals};
 use crate::load::watch::Lags;
 
+/// Between two looks for answers.
+const NAP: Duration = Duration::from_millis(20);
+
 /// What the sender counts by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -208,19 +211,27 @@ impl Book {
         }
     }
 
+    /// Takes what is there, and then naps: an answer that had to wake somebody would cost twice as much.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread is the recorder's own, and has nothing else to do"
+    )]
     fn keep(&mut self, received: &mpsc::Receiver<Answer>) {
         let mut next = self.began + Duration::from_secs(1);
         loop {
-            let left = next.saturating_duration_since(Instant::now());
-            match received.recv_timeout(left) {
-                Ok(answer) => self.count(answer),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
+            let met = received.try_recv();
             // The clock is looked at after each answer too: a flood shall not hold up a second.
             while Instant::now() >= next {
                 self.turn();
                 next += Duration::from_secs(1);
+            }
+            match met {
+                Ok(answer) => self.count(answer),
+                Err(mpsc::TryRecvError::Empty) => {
+                    let left = next.saturating_duration_since(Instant::now());
+                    std::thread::sleep(left.min(NAP));
+                }
+                Err(mpsc::TryRecvError::Disconnected) => return,
             }
         }
     }

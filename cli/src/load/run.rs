@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chat_client::admin::Admin;
-use chat_client::client::Client;
+use chat_client::client::{Client, Config};
 use chat_tui::load::Phase;
 use chat_wire::admin::stats::Stats;
 use chat_wire::time::Timestamp;
@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::load::bodies::Bodies;
 use crate::load::drive::Driver;
 use crate::load::environment;
+use crate::load::lane::Lane;
 use crate::load::maximum::{self, FindMax};
 use crate::load::record::{Measured, Shown};
 use crate::load::report::{
@@ -61,6 +62,8 @@ pub(crate) struct Ran {
 pub(crate) struct Target {
     pub(crate) address: String,
     /// For load: it repeats nothing.
+    pub(crate) config: Config,
+    /// For single looks beside it.
     pub(crate) client: Client,
     /// For what comes before and after: it is patient.
     pub(crate) patient: Client,
@@ -95,7 +98,7 @@ pub(crate) async fn run(target: &Target, plan: Plan, options: Options) -> Result
     let watching =
         tokio::spawn(Arc::clone(&lags).watch(target.admin.clone(), options.shown.live.clone()));
     let driver = Driver {
-        client: target.client.clone(),
+        lanes: Lane::start(plan.scenario.threads, &target.config)?,
         world: Arc::clone(&world),
         mix: Arc::new(plan.mix.clone()),
         arrivals: plan.scenario.arrivals,

@@ -48,6 +48,9 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// Each thread has its own connections and draws every choice, so many more are no help.
+const THREADS_MAX: u32 = 256;
+
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -68,6 +71,8 @@ pub(crate) struct Scenario {
     /// Requests that are sent at once; what is due beyond them waits, and its response time with it.
     /// 0 for as many as there are in flight.
     pub(crate) connections: u32,
+    /// Threads that send, each with connections of its own; 0 for half the processors.
+    pub(crate) threads: u32,
     /// Created messages a second that are followed until they are stored and found; 0 for none.
     pub(crate) follow: u32,
     /// Whether arrivals are evenly spaced, or at random as those of independent users are.
@@ -132,6 +137,7 @@ impl Default for Scenario {
             timeout: Time::seconds(10),
             max_in_flight: 1_000,
             connections: 0,
+            threads: 0,
             follow: 2,
             arrivals: Arrivals::default(),
             objectives: Vec::new(),
@@ -186,6 +192,9 @@ impl Scenario {
         }
         if self.max_in_flight == 0 {
             return Err("max_in_flight must be at least 1, or nothing is ever sent".to_owned());
+        }
+        if self.threads > THREADS_MAX {
+            return Err(format!("threads must be at most {THREADS_MAX}"));
         }
         if self.timeout.0.is_zero() {
             return Err("timeout must not be 0".to_owned());
@@ -314,6 +323,10 @@ mod tests {
             (
                 "objectives = [\"x<1\"]\n[[stage]]\nfor = \"1s\"\nrate = 1",
                 "\"x\"",
+            ),
+            (
+                "threads = 257\n[[stage]]\nfor = \"1s\"\nrate = 1",
+                "threads",
             ),
             (
                 "max_in_flight = 0\n[[stage]]\nfor = \"1s\"\nrate = 1",

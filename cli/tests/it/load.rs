@@ -72,6 +72,39 @@ fn everything_that_was_acknowledged_is_found() {
 }
 
 #[test]
+fn the_number_of_threads_changes_nothing_of_what_is_sent() {
+    let sent = |threads: &str| {
+        let fake = server();
+        let ran = load(
+            &fake,
+            &[
+                "--rate",
+                "300",
+                "--for",
+                "500ms",
+                "--seed",
+                "5",
+                "--mix",
+                "send=3,read=1,page=1",
+                "--threads",
+                threads,
+            ],
+        );
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let report = report(&ran);
+        let operations = report["operations"].as_array().unwrap().iter();
+        let counts = operations.map(|one| (one["name"].clone(), one["ok"].clone()));
+        (
+            report["totals"]["wanted"].clone(),
+            counts.collect::<Vec<_>>(),
+        )
+    };
+    let one = sent("1");
+    assert_eq!(one.1.len(), 3);
+    assert_eq!(one, sent("3"));
+}
+
+#[test]
 fn what_is_lost_or_doubled_is_found_and_written_down() {
     for (number, what) in [
         // A number for nothing.

@@ -95,6 +95,9 @@ pub(crate) struct Run {
     /// Most requests sent at once; what is due beyond them waits, and its response time counts that [default: as many as in flight]
     #[arg(long, value_name = "COUNT")]
     connections: Option<u32>,
+    /// Threads that send, each with connections of its own [default: half the processors]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<u32>,
     /// Created messages a second that are followed until they are stored and found; 0 for none [default: 2]
     #[arg(long, value_name = "COUNT")]
     follow: Option<u32>,
@@ -251,6 +254,7 @@ impl Run {
         set(&mut scenario.timeout, self.answer_timeout);
         set(&mut scenario.max_in_flight, self.max_in_flight);
         set(&mut scenario.connections, self.connections);
+        set(&mut scenario.threads, self.threads);
         set(&mut scenario.follow, self.follow);
         scenario.seed = self.seed.or(scenario.seed);
         scenario.objectives.extend(self.slo.iter().cloned());
@@ -385,7 +389,8 @@ fn target(session: &Session, timeout: Duration) -> Result<Target, Error> {
     };
     Ok(Target {
         address: session.settings.server.clone(),
-        client: Client::new(config)?,
+        client: Client::new(config.clone())?,
+        config,
         patient: Client::new(patient)?,
         admin: Admin::new(admin)?,
     })
