@@ -67,10 +67,11 @@ impl fmt::Display for Cores {
 
 #[cfg(target_os = "linux")]
 mod system {
+    use std::process::{Command, Stdio};
     use std::time::Duration;
 
     use rustix::process::setpriority_process;
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
     use rustix::time::{ClockId, clock_gettime};
 
     pub(super) fn processor_time() -> Option<Duration> {
@@ -83,6 +84,14 @@ mod system {
     pub(super) fn go_first() {
         // Whether the generator kept its schedule is judged anyway.
         let _ = setpriority_process(None, FIRST);
+        // Where the system shares the processors evenly among sessions (sched_autogroup in sched(7)), a
+        // nice value counts within one session only, and each engine has its own.
+        let thread = gettid().as_raw_nonzero().to_string();
+        let _ = Command::new("chrt")
+            .args(["--fifo", "--pid", "1", &thread])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 
     /// Those that this thread may use.

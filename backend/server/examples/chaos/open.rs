@@ -7,9 +7,9 @@
 mod connection;
 mod drive;
 mod figures;
+mod paper;
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,13 +20,11 @@ use tokio::sync::oneshot;
 
 use self::drive::Drive;
 pub(crate) use self::figures::Figures;
+use self::paper::Paper;
 use crate::Failure;
 use crate::cores::{self, Split};
 use crate::ledger::Operation;
 use crate::load::COMMON;
-
-/// Writes of the ledger that are collected.
-const LEDGER_BYTES: usize = 1024 * 1024;
 
 /// Where creates go.
 #[derive(Debug, Clone)]
@@ -62,7 +60,7 @@ enum Fate {
 /// Every create, written down before it is sent, and what came of it.
 struct Book {
     fates: Vec<Fate>,
-    file: BufWriter<File>,
+    paper: Paper,
 }
 
 /// A source of creates, and the ledger of all of them.
@@ -108,14 +106,14 @@ pub(crate) async fn run(
 impl Generator {
     /// Opens at most so many connections; keeps its ledger in `work`.
     pub(crate) fn new(target: Target, most: usize, work: &Path) -> Result<Arc<Self>, Failure> {
-        let file = File::create(work.join(format!("{}.ledger", target.name)))?;
+        let paper = Paper::create(&work.join(format!("{}.ledger", target.name)))?;
         Ok(Arc::new(Self {
             head: format!("POST /applications/{}/chats/", target.token.reveal()),
             target,
             most,
             book: Mutex::new(Book {
                 fates: Vec::new(),
-                file: BufWriter::with_capacity(LEDGER_BYTES, file),
+                paper,
             }),
         }))
     }
@@ -136,7 +134,7 @@ impl Generator {
         let mut book = self.book();
         let id = book.fates.len();
         book.fates.push(Fate::Unknown);
-        writeln!(book.file, "{id} begins")?;
+        book.paper.line(format_args!("{id} begins"))?;
         Ok(id)
     }
 
@@ -144,8 +142,7 @@ impl Generator {
     fn end(&self, id: usize, fate: Fate, code: &str) -> Result<(), Failure> {
         let mut book = self.book();
         book.fates[id] = fate;
-        writeln!(book.file, "{id} {code}")?;
-        Ok(())
+        book.paper.line(format_args!("{id} {code}"))
     }
 
     /// The whole request of a create.
