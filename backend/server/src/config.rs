@@ -134,6 +134,11 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub log_retention_hours: Option<u32>,
 
+    /// Nice value of `chatd worker`: where processors are short, the API and the engines go first; 0 for none
+    #[arg(long, env = "CHATD_WORKER_NICE", default_value_t = 10, global = true,
+          value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub worker_nice: u8,
+
     /// Milliseconds that requests and workers have to finish when the process is told to stop
     #[arg(
         long,
@@ -151,6 +156,7 @@ pub struct Config {
     #[arg(long, env = "CHATD_LAG_EVERY_MS", default_value_t = 5_000, global = true,
           value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub lag_every_ms: u64,
+
     /// Between two reconciliations of what changed: seconds, or 90s, 10m, 1h; 0 for none
     #[arg(long, env = "CHATD_RECONCILE_EVERY", default_value = "10m", global = true,
           value_parser = duration)]

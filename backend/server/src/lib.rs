@@ -6,6 +6,7 @@ mod handles;
 pub mod http;
 mod open;
 pub mod pressure;
+pub mod priority;
 pub mod sampler;
 pub mod stats;
 pub mod telemetry;

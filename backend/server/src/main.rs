@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use chat_server::boot::{self, Role, Running};
 use chat_server::config::{Command, Config, Startup};
-use chat_server::{http, telemetry};
+use chat_server::{http, priority, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -30,6 +30,11 @@ type AnyError = Box<dyn std::error::Error>;
 
 fn serve(config: Config, role: Role) -> Result<(), AnyError> {
     telemetry::init(&config)?;
+    if let Role::Worker(_) = role
+        && let Err(error) = priority::step_back(config.worker_nice)
+    {
+        tracing::warn!(%error, "the worker keeps its priority");
+    }
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
