@@ -22,7 +22,8 @@ async fn heard(subscription: &mut dyn Subscription) {
 /// A listener hears what it listens to, again and again.
 pub async fn a_listener_hears(fixture: &impl Fixture) {
     let signals = fixture.open().await.signals;
-    for subject in [Subject::Application(token(1)), subject()] {
+    let subjects = [Subject::Application(token(1)), subject(), Subject::Overload];
+    for subject in subjects {
         let mut listener = signals.subscribe(subject).await;
         for _ in 0..3 {
             signals.publish(&[subject]).await;

@@ -84,6 +84,7 @@ impl Hints {
             Subject::Chat(token, chat) => {
                 format!("{}signal:{{{}}}|{chat}", self.prefix, token.reveal())
             }
+            Subject::Overload => format!("{}signal:overload", self.prefix),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::pressure::Pressure;
 use crate::sampler::Sampler;
 use crate::stats::{Process, Snapshots, Watched};
 use crate::telemetry::Metrics;
+use crate::workers::overload::Overload;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
 use crate::workers::{rates, reconcile, run, upkeep};
@@ -294,19 +295,32 @@ impl Running {
 
     fn start_workers(&mut self, role: Role, metrics: &Arc<Metrics>) {
         let groups = role.groups();
+        let overload = Arc::new(Overload::new(Arc::clone(metrics)));
+        let (ports, stop) = (self.backend.ports().clone(), self.stop_working.clone());
+        if role.serves() {
+            let told = Arc::clone(&overload).tell(ports.clone(), stop.clone());
+            self.workers.spawn(told);
+        }
+        if groups.iter().copied().any(run::yields) {
+            self.workers
+                .spawn(Arc::clone(&overload).listen(ports, stop));
+        }
         for group in &groups {
             let (ports, metrics) = (self.backend.ports().clone(), Arc::clone(metrics));
             let (backend, stop) = (self.backend.clone(), self.stop_working.clone());
+            let overload = Arc::clone(&overload);
             match group {
                 Group::MessagesIndex => {
                     let job = SearchJob::new(backend, Arc::clone(&metrics), stop.clone());
-                    self.workers
-                        .spawn(async move { run::run(ports, job, &metrics, stop).await });
+                    self.workers.spawn(async move {
+                        run::run(ports, job, &metrics, &overload, stop).await;
+                    });
                 }
                 group => {
                     let job = StoreJob::new(backend, *group, Arc::clone(&metrics));
-                    self.workers
-                        .spawn(async move { run::run(ports, job, &metrics, stop).await });
+                    self.workers.spawn(async move {
+                        run::run(ports, job, &metrics, &overload, stop).await;
+                    });
                 }
             }
         }

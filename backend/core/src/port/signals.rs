@@ -10,6 +10,8 @@ pub enum Subject {
     Application(AppToken),
     /// Messages of a chat.
     Chat(AppToken, ChatNumber),
+    /// Somewhere clients are turned away for want of a place.
+    Overload,
 }
 
 /// One listener.

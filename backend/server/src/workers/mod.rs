@@ -1,5 +1,6 @@
 //! The workers: one loop, two jobs, four groups.
 
+pub mod overload;
 pub(crate) mod rates;
 pub mod reconcile;
 pub mod run;

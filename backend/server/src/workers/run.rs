@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{GroupName, Metrics};
+use crate::workers::overload::Overload;
 
 /// Milliseconds that a poll waits for records.
 const POLL_WAIT_MS: u64 = 500;
@@ -111,14 +112,21 @@ impl Backoff {
 }
 
 /// Runs a job until it is told to stop; looks at `stop` between batches.
-pub async fn run(ports: Ports, job: impl Job, metrics: &Metrics, stop: CancellationToken) {
+pub async fn run(
+    ports: Ports,
+    job: impl Job,
+    metrics: &Metrics,
+    overload: &Overload,
+    stop: CancellationToken,
+) {
     let group = job.group();
     let mut backoff = Backoff::new();
     while !stop.is_cancelled() {
         match ports.log.join(group).await {
             Ok(mut consumer) => {
                 backoff = Backoff::new();
-                if let Err(error) = consume(&ports, &job, consumer.as_mut(), metrics, &stop).await {
+                let met = consume(&ports, &job, consumer.as_mut(), metrics, overload, &stop).await;
+                if let Err(error) = met {
                     tracing::error!(group = group.name(), %error, "the worker joins its group anew");
                 }
                 consumer.leave().await;
@@ -144,6 +152,7 @@ async fn consume(
     job: &impl Job,
     consumer: &mut dyn Consumer,
     metrics: &Metrics,
+    overload: &Overload,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let limits = PollLimits {
@@ -192,7 +201,7 @@ async fn consume(
                         consumer.commit(*partition, last.offset + 1).await?;
                     }
                 }
-                let rests = if yields(job.group()) && metrics.traffic.is_overloaded() {
+                let rests = if yields(job.group()) && overload.is_on() {
                     (began.elapsed() * REST_TIMES).min(REST_MAX)
                 } else {
                     pace.rest(&work, limits, began.elapsed())
@@ -207,11 +216,10 @@ async fn consume(
     Ok(())
 }
 
-/// Whether a worker may fall behind while its process has more requests than it can answer, and leaves the
+/// Whether a worker may fall behind while there are more requests than can be answered, and leaves the
 /// processors to those who serve them. Messages may: their lag is bounded, because beyond its limit creates
-/// are shed, and whoever waits to see theirs is served by getting it in at all. Only a process that serves
-/// requests can be overloaded.
-const fn yields(group: Group) -> bool {
+/// are shed, and whoever waits to see theirs is served by getting it in at all.
+pub(crate) const fn yields(group: Group) -> bool {
     matches!(group, Group::MessagesStore | Group::MessagesIndex)
 }
 

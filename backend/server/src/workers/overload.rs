@@ -1,0 +1,141 @@
+//! Whether workers should leave the processors to those who serve clients.
+//!
+//! A process that turns clients away for want of a place says so once a second, as a hint; the workers of
+//! messages, which may be processes of their own, rest while they hear it and processors are short where
+//! they run. On a machine of their own they have nothing to leave to anybody, and go on.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chat_core::port::Ports;
+use chat_core::port::signals::Subject;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Metrics;
+
+/// Between two hints.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long one is believed: two more may be lost.
+const BELIEVED: Duration = Duration::from_secs(3);
+/// Processors are short where somebody waited for one in so many percent of the last ten seconds.
+const SHORT_PERCENT: f64 = 20.0;
+/// Where Linux tells that (PSI, accounting/psi.rst of its documentation). In a container it is the
+/// whole machine's.
+const PRESSURE: &str = "/proc/pressure/cpu";
+
+/// What is known of it in this process.
+#[derive(Debug)]
+pub struct Overload {
+    metrics: Arc<Metrics>,
+    began: Instant,
+    /// When another process said so last, in milliseconds from the beginning, and one; 0 for never.
+    heard: AtomicU64,
+}
+
+impl Overload {
+    /// Of a process that counts its requests there.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            began: Instant::now(),
+            heard: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells the others while clients are turned away here.
+    pub async fn tell(self: Arc<Self>, ports: Ports, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TELL_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            if self.metrics.traffic.is_overloaded() {
+                ports.signals.publish(&[Subject::Overload]).await;
+            }
+        }
+    }
+
+    /// Hears what the others tell.
+    pub async fn listen(self: Arc<Self>, ports: Ports, stop: CancellationToken) {
+        let mut hints = tokio::select! {
+            hints = ports.signals.subscribe(Subject::Overload) => hints,
+            () = stop.cancelled() => return,
+        };
+        loop {
+            tokio::select! {
+                () = hints.changed() => self.hear(),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn hear(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(now.saturating_add(1), Ordering::Relaxed);
+    }
+
+    fn is_told(&self) -> bool {
+        match self.heard.load(Ordering::Relaxed) {
+            0 => false,
+            heard => self.began.elapsed() < Duration::from_millis(heard) + BELIEVED,
+        }
+    }
+
+    /// Whether a worker here should rest.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.metrics.traffic.is_overloaded() || (self.is_told() && processors_are_short())
+    }
+}
+
+fn processors_are_short() -> bool {
+    let told = fs::read_to_string(PRESSURE);
+    // Where nobody tells, nobody rests: a worker that rests for nothing makes others wait for nothing.
+    told.is_ok_and(|text| waited_percent(&text).is_some_and(|waited| waited >= SHORT_PERCENT))
+}
+
+/// `some avg10=33.46 avg60=…`
+fn waited_percent(text: &str) -> Option<f64> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let mut fields = some.split(' ');
+    fields
+        .find_map(|field| field.strip_prefix("avg10="))?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_told_is_believed_for_a_while() {
+        let overload = Overload::new(Arc::default());
+        assert!(!overload.is_told());
+        // Also at the very beginning.
+        overload.hear();
+        assert!(overload.is_told());
+        tokio::time::advance(BELIEVED / 2).await;
+        overload.hear();
+        tokio::time::advance(BELIEVED / 2).await;
+        assert!(overload.is_told());
+        tokio::time::advance(BELIEVED).await;
+        assert!(!overload.is_told());
+        assert!(!overload.is_on());
+    }
+
+    #[test]
+    fn the_system_tells_how_short_processors_are() {
+        let text = "some avg10=33.46 avg60=44.96 avg300=50.81 total=30334231252\n\
+                    full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+        assert_eq!(waited_percent(text), Some(33.46));
+        assert_eq!(waited_percent("full avg10=1.00"), None);
+        assert_eq!(waited_percent("some avg10=much"), None);
+    }
+}
