@@ -157,9 +157,10 @@ impl Running {
         let stop_listening = CancellationToken::new();
         let mut listeners = JoinSet::new();
         let door = Arc::new(Door::default());
+        let routes = TowerToHyperService::new(door.router());
         listeners.spawn(serve::serve(
             admin_listener,
-            TowerToHyperService::new(door.router()),
+            move |stream| (stream, routes.clone()),
             config.max_connections,
             stop_listening.clone(),
             config.stop_deadline(),
@@ -201,9 +202,10 @@ impl Running {
                 metrics: Arc::clone(&metrics),
                 stop: running.stop_listening.clone(),
             };
+            let front = Front::new(api);
             running.listeners.spawn(serve::serve(
                 listener,
-                Front::new(api),
+                move |stream| front.connection(stream),
                 handles::connections(config.max_connections),
                 running.stop_listening.clone(),
                 running.stop_deadline,

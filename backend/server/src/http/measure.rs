@@ -44,17 +44,28 @@ pub(crate) async fn measure<Answer>(
     let answer = answer.await;
     drop(at_work);
     let took = started.elapsed();
+    count(metrics, route, method, status(&answer), took);
+    (answer, took)
+}
+
+/// Counts an answer under the pattern of its route.
+pub(crate) fn count(
+    metrics: &Metrics,
+    route: Cow<'static, str>,
+    method: &Method,
+    status: StatusCode,
+    took: Duration,
+) {
     let route = Route {
         route,
         method: name_of(method),
-        status: status(&answer).as_u16(),
+        status: status.as_u16(),
     };
     metrics
         .latency
         .get_or_create(&route)
         .observe(took.as_secs_f64());
     metrics.requests.get_or_create(&route).inc();
-    (answer, took)
 }
 
 /// Counts a request as long as it is at work, also where its client goes away in the middle.

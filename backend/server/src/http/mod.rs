@@ -7,6 +7,7 @@ mod docs;
 pub(crate) mod door;
 pub mod extract;
 pub mod front;
+mod gate;
 pub mod guard;
 mod measure;
 mod messages;

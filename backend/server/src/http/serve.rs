@@ -16,34 +16,37 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::problem::{RETRY_SECONDS, Refusal};
 
 /// How long a connection may take for the head of a request, or lie idle between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head of a request, and most that is read ahead.
 const HEAD_BYTES: usize = 64 * 1024;
 /// Most headers of a request.
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 /// Pause when the system has no more file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop`, then lets the requests at work finish within `stop_deadline`.
+/// Serves until `stop`, then lets the requests at work finish within `stop_deadline`. Each connection is read
+/// from and written to by way of what `service` makes of it, and answered by what it gives beside that.
 ///
 /// # Errors
 /// None after the listener stands: what fails at one connection ends that connection.
-pub async fn serve<S>(
+pub async fn serve<I, S>(
     listener: TcpListener,
-    service: S,
+    service: impl Fn(TcpStream) -> (I, S),
     connections: u32,
     stop: CancellationToken,
     stop_deadline: Duration,
 ) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
-    S: Clone + Send + 'static,
+    S: Send + 'static,
     S::Future: Send,
 {
     let permits = Arc::new(Semaphore::new(connections as usize));
@@ -71,7 +74,8 @@ pub async fn serve<S>(
         };
         // An answer is one small write: waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        let (stream, service) = service(stream);
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that goes away is no event.
@@ -91,7 +95,7 @@ pub async fn serve<S>(
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await

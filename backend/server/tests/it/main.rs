@@ -10,6 +10,7 @@ mod burial;
 mod doctor;
 mod document;
 mod drift;
+mod gate;
 mod harness;
 mod keys;
 mod lag;

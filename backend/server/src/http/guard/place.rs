@@ -20,7 +20,7 @@ const READING_KIB: usize = 256 * 1024;
 /// Bytes of large bodies that may be at work at once, in KiB: less than the embedded log queues, which
 /// would refuse what is beyond when it has a number already.
 const WORKING_KIB: usize = 20 * 1024;
-/// A body of this many bytes is large; so many places full of smaller ones hold 8 MiB.
+/// A body of this many bytes is large; as many places as there are by default, full of smaller ones, hold 8 MiB.
 const LARGE_BYTES: usize = 4 * 1024;
 /// How long a large body may wait for those before it.
 const LARGE_WAIT: Duration = Duration::from_millis(500);

@@ -60,6 +60,21 @@ impl Refused {
         self
     }
 
+    /// Of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.written.status
+    }
+
+    /// The answer's JSON.
+    pub(crate) fn json(&self) -> &[u8] {
+        &self.written.json
+    }
+
+    /// Seconds until another try is worth it.
+    pub(crate) const fn retry_seconds(&self) -> u64 {
+        self.retry_seconds
+    }
+
     /// The limit that the request came beyond.
     pub(crate) const fn reason(&self) -> Reason {
         self.reason
