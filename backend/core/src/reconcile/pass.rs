@@ -42,8 +42,9 @@ const AGAIN_MAX: usize = 10_000;
 /// Chats that a run of what changed compares beside those, one after the other through all there are:
 /// what was changed by hand is found too, at a cost that does not grow with what exists.
 const PATROL_CHATS: u32 = 1_000;
-/// Messages of them.
+/// About so many messages of them: their rows are counted.
 const PATROL_MESSAGES: u64 = 200_000;
+
 /// One pass of a run over chats.
 pub(super) struct Pass<'a> {
     backend: &'a Backend,
@@ -141,6 +142,7 @@ impl<'a> Pass<'a> {
         let mut spot = from;
         loop {
             let stretch = self.backend.walk_on(spot, BATCH.min(chats_left)).await?;
+            let stretch = stretch.within(messages_left);
             self.applications(stretch.tokens).await?;
             let messages: u64 = stretch.chats.iter().map(|(_, high)| u64::from(*high)).sum();
             let keys: Vec<ChatKey> = stretch.chats.into_iter().map(|(key, _)| key).collect();

@@ -21,6 +21,28 @@ pub(super) struct Stretch {
     pub(super) next: Option<Spot>,
 }
 
+impl Stretch {
+    /// As much of it as has about so many messages, and a chat at least; what is cut off comes next.
+    pub(super) fn within(mut self, messages: u64) -> Self {
+        let mut before = 0_u64;
+        let full = self.chats.iter().position(|(_, highest)| {
+            let full = before >= messages;
+            before = before.saturating_add(u64::from(*highest));
+            full
+        });
+        if let Some(kept) = full.map(|first| first.max(1))
+            && let Some((last, _)) = self.chats.get(kept - 1)
+        {
+            self.next = Some(Spot {
+                token: last.token,
+                after: last.chat.get(),
+            });
+            self.chats.truncate(kept);
+        }
+        self
+    }
+}
+
 impl Backend {
     /// About so many chats from a spot on.
     pub(super) async fn walk_on(&self, from: Option<Spot>, chats: u32) -> Result<Stretch, Error> {
@@ -75,5 +97,40 @@ impl Backend {
         let last = rows.last().map(|row| row.key.chat.get());
         to.extend(rows.into_iter().map(|row| (row.key, row.highest)));
         Ok(last.filter(|_| more).map(|after| Spot { token, after }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat_wire::ids::ChatNumber;
+
+    fn stretch(highest: &[u32]) -> Stretch {
+        let token = AppToken::from_bytes([1; 16]);
+        let chats = (1..).zip(highest).map(|(chat, highest)| {
+            let chat = ChatNumber::new(chat).unwrap();
+            (ChatKey { token, chat }, *highest)
+        });
+        Stretch {
+            tokens: vec![token],
+            chats: chats.collect(),
+            next: None,
+        }
+    }
+
+    fn cut(highest: &[u32], messages: u64) -> (usize, Option<u32>) {
+        let cut = stretch(highest).within(messages);
+        (cut.chats.len(), cut.next.map(|spot| spot.after))
+    }
+
+    #[test]
+    fn a_stretch_has_no_more_messages_than_wanted_and_one_chat() {
+        assert_eq!(cut(&[10, 10, 10], u64::MAX), (3, None));
+        assert_eq!(cut(&[10, 10, 10], 30), (3, None));
+        assert_eq!(cut(&[10, 10, 10], 20), (2, Some(2)));
+        assert_eq!(cut(&[10, 10, 10], 11), (2, Some(2)));
+        assert_eq!(cut(&[1_000, 1], 5), (1, Some(1)));
+        assert_eq!(cut(&[1_000], 0), (1, Some(1)));
+        assert_eq!(cut(&[], 0), (0, None));
     }
 }
