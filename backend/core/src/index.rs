@@ -39,15 +39,21 @@ pub async fn ready(ports: &Ports, batches: &[Batch]) -> Result<bool, store::Erro
     Ok(batches.iter().all(is_applied))
 }
 
-/// Indexes the rows that batches touched, all in one: a visible change of the index costs much the
-/// same for one message and for a thousand. They are searchable when this returns; the positions are
-/// the caller's to move.
+/// What the index should say of the rows that batches touched, as they are now.
 ///
 /// # Errors
-/// Those of store and index; indexing again is harmless.
-pub async fn index(ports: &Ports, batches: &[Batch]) -> Result<Report, Error> {
+/// Those of the store.
+pub async fn documents(ports: &Ports, batches: &[Batch]) -> Result<Vec<Document>, Error> {
     let rows = rows(ports, batches).await?;
-    let documents: Vec<Document> = rows.into_iter().filter_map(document).collect();
+    Ok(rows.into_iter().filter_map(document).collect())
+}
+
+/// Indexes documents, all in one: a visible change of the index costs much the same for one message and for
+/// a thousand. They are searchable when this returns; the positions are the caller's to move.
+///
+/// # Errors
+/// Those of the index; indexing again is harmless.
+pub async fn index(ports: &Ports, documents: Vec<Document>) -> Result<Report, Error> {
     let mut report = Report::default();
     if documents.is_empty() {
         return Ok(report);

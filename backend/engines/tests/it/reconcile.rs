@@ -60,15 +60,12 @@ async fn work(ports: &Ports) {
             let (batch, poison) = Batch::decode(group, partition, epoch, records);
             assert!(poison.is_empty());
             if group == Group::MessagesIndex {
-                if !index::ready(ports, std::slice::from_ref(&batch))
-                    .await
-                    .unwrap()
-                {
+                let batches = std::slice::from_ref(&batch);
+                if !index::ready(ports, batches).await.unwrap() {
                     continue;
                 }
-                index::index(ports, std::slice::from_ref(&batch))
-                    .await
-                    .unwrap();
+                let documents = index::documents(ports, batches).await.unwrap();
+                index::index(ports, documents).await.unwrap();
             }
             let applied = apply(
                 ports.store.as_ref(),

@@ -1,4 +1,7 @@
 //! The one loop that all workers share: poll a batch, do the job, move on.
+//!
+//! Where more waits than a batch holds, the next one is fetched and made ready while this one is made durable:
+//! the worker reads and computes while it would otherwise wait for the engines.
 
 use std::time::Duration;
 
@@ -48,9 +51,8 @@ pub struct Pace {
 impl Pace {
     /// How long to wait after a batch that has taken so long already.
     fn rest(&self, work: &[Work], limits: PollLimits, took: Duration) -> Duration {
-        let (records, bytes) = size(work);
-        let full = 2 * records >= limits.records || 2 * bytes >= limits.bytes;
-        match records >= self.records && !full {
+        let (records, _) = size(work);
+        match records >= self.records && !is_full(work, limits) {
             true => self.interval.saturating_sub(took),
             false => Duration::ZERO,
         }
@@ -60,6 +62,9 @@ impl Pace {
 /// What a worker does with batches.
 #[async_trait]
 pub trait Job: Send + Sync {
+    /// A batch that was made ready.
+    type Ready: Send;
+
     /// The group that it works for.
     fn group(&self) -> Group;
 
@@ -69,9 +74,13 @@ pub trait Job: Send + Sync {
     /// When the next batch may begin.
     fn pace(&self) -> Pace;
 
-    /// Does all of it and makes it durable, together with the positions. Called again with the same
-    /// work after an error.
-    async fn handle(&self, work: &[Work]) -> Result<(), Failure>;
+    /// Reads and computes what a batch needs, perhaps while the one before it is still being handled:
+    /// nothing of it shows, and it may be done in vain.
+    async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure>;
+
+    /// Does all of it and makes it durable, together with the positions. After an error the same work is
+    /// made ready and handled again.
+    async fn handle(&self, work: &[Work], ready: Self::Ready) -> Result<(), Failure>;
 }
 
 /// Why a job did not do a batch.
@@ -147,9 +156,24 @@ pub async fn run(
     }
 }
 
-async fn consume(
+/// What a worker has fetched beyond the batch at hand.
+struct Ahead<R> {
+    /// A batch, ready where that went well.
+    batch: Option<(Vec<Work>, Option<R>)>,
+    /// What was met behind it, to be seen to when it is done.
+    met: Option<Polled>,
+}
+
+impl<R> Ahead<R> {
+    const NOTHING: Self = Self {
+        batch: None,
+        met: None,
+    };
+}
+
+async fn consume<J: Job>(
     ports: &Ports,
-    job: &impl Job,
+    job: &J,
     consumer: &mut dyn Consumer,
     metrics: &Metrics,
     overload: &Overload,
@@ -160,60 +184,118 @@ async fn consume(
         ..job.limits()
     };
     let pace = job.pace();
-    let mut met = None;
+    let mut ahead = Ahead::NOTHING;
     while !stop.is_cancelled() {
-        let polled = match met.take() {
+        if let Some((work, ready)) = ahead.batch.take() {
+            let began = Instant::now();
+            let rests = yields(job.group()) && overload.is_on();
+            let done = persist(job, &work, ready, metrics, stop);
+            let met = if is_full(&work, limits) && ahead.met.is_none() && !rests {
+                let (done, fetched) = tokio::join!(done, fetch(job, limits, consumer));
+                done?;
+                fetched
+            } else {
+                done.await?;
+                Ok(ahead)
+            };
+            for Work { partition, records } in &work {
+                if let Some(last) = records.last() {
+                    consumer.commit(*partition, last.offset + 1).await?;
+                }
+            }
+            ahead = met?;
+            let rest = match rests {
+                true => (began.elapsed() * REST_TIMES).min(REST_MAX),
+                false => pace.rest(&work, limits, began.elapsed()),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stop.cancelled() => {}
+            }
+            continue;
+        }
+        let polled = match ahead.met.take() {
             Some(polled) => polled,
             None => tokio::select! {
                 polled = consumer.poll(limits) => polled?,
                 () = stop.cancelled() => return Ok(()),
             },
         };
-        match polled {
-            Polled::Assigned(partitions) => {
-                for partition in partitions {
-                    // The truth about the position is in the store, not in the log (rule 1).
-                    let position = ports.store.position(job.group(), partition).await?;
-                    match consumer.seek(partition, position.next).await {
-                        Err(log::Error::OutOfRange { asked, start }) if asked < start => {
-                            stopped(job.group(), partition, asked, start);
-                        }
-                        sought => sought?,
+        ahead = heed(ports, job, consumer, limits, polled).await?;
+    }
+    Ok(())
+}
+
+/// Sees to what a poll met; the records of it become a batch.
+async fn heed<J: Job>(
+    ports: &Ports,
+    job: &J,
+    consumer: &mut dyn Consumer,
+    limits: PollLimits,
+    polled: Polled,
+) -> Result<Ahead<J::Ready>, Failure> {
+    match polled {
+        Polled::Assigned(partitions) => {
+            for partition in partitions {
+                // The truth about the position is in the store, not in the log (rule 1).
+                let position = ports.store.position(job.group(), partition).await?;
+                match consumer.seek(partition, position.next).await {
+                    Err(log::Error::OutOfRange { asked, start }) if asked < start => {
+                        stopped(job.group(), partition, asked, start);
                     }
-                }
-            }
-            Polled::Gone {
-                partition,
-                asked,
-                start,
-            } => stopped(job.group(), partition, asked, start),
-            Polled::Revoked(_) | Polled::Idle => {}
-            Polled::Records(records) => {
-                let mut work: Vec<Work> = work(records).into_iter().collect();
-                met = gather(&mut work, limits, consumer).await?;
-                if work.is_empty() {
-                    continue;
-                }
-                let began = Instant::now();
-                persist(job, &work, metrics, stop).await?;
-                for Work { partition, records } in &work {
-                    if let Some(last) = records.last() {
-                        consumer.commit(*partition, last.offset + 1).await?;
-                    }
-                }
-                let rests = if yields(job.group()) && overload.is_on() {
-                    (began.elapsed() * REST_TIMES).min(REST_MAX)
-                } else {
-                    pace.rest(&work, limits, began.elapsed())
-                };
-                tokio::select! {
-                    () = tokio::time::sleep(rests) => {}
-                    () = stop.cancelled() => {}
+                    sought => sought?,
                 }
             }
         }
+        Polled::Gone {
+            partition,
+            asked,
+            start,
+        } => stopped(job.group(), partition, asked, start),
+        Polled::Revoked(_) | Polled::Idle => {}
+        Polled::Records(records) => {
+            let mut work: Vec<Work> = work(records).into_iter().collect();
+            let met = gather(&mut work, limits, consumer).await?;
+            return Ok(Ahead {
+                batch: (!work.is_empty()).then_some((work, None)),
+                met,
+            });
+        }
     }
-    Ok(())
+    Ok(Ahead::NOTHING)
+}
+
+/// Fetches what is there already and makes it ready. A batch that belongs to somebody else by the time it is
+/// handled does no harm: its position is in the store (rule 1).
+async fn fetch<J: Job>(
+    job: &J,
+    limits: PollLimits,
+    consumer: &mut dyn Consumer,
+) -> Result<Ahead<J::Ready>, Failure> {
+    let now = PollLimits {
+        wait_ms: 0,
+        ..limits
+    };
+    let mut work: Vec<Work> = match consumer.poll(now).await? {
+        Polled::Records(records) => work(records).into_iter().collect(),
+        Polled::Idle => return Ok(Ahead::NOTHING),
+        met => {
+            return Ok(Ahead {
+                batch: None,
+                met: Some(met),
+            });
+        }
+    };
+    let met = gather(&mut work, limits, consumer).await?;
+    if work.is_empty() {
+        return Ok(Ahead { batch: None, met });
+    }
+    // What goes wrong is met again when it is the batch's turn, and seen to there.
+    let ready = job.prepare(&work).await.ok();
+    Ok(Ahead {
+        batch: Some((work, ready)),
+        met,
+    })
 }
 
 /// Whether a worker may fall behind while there are more requests than can be answered, and leaves the
@@ -234,6 +316,12 @@ fn size(work: &[Work]) -> (usize, usize) {
     records.fold((0, 0), |(count, bytes), record| {
         (count + 1, bytes + record.value.len())
     })
+}
+
+/// Whether a batch is so large that more waits behind it.
+fn is_full(work: &[Work], limits: PollLimits) -> bool {
+    let (records, bytes) = size(work);
+    2 * records >= limits.records || 2 * bytes >= limits.bytes
 }
 
 /// Adds what is there already of other partitions, and says what else was met. What belongs to
@@ -291,9 +379,10 @@ fn stopped(group: Group, partition: PartitionId, asked: u64, start: u64) {
 }
 
 /// Does a batch, however often it takes.
-async fn persist(
-    job: &impl Job,
+async fn persist<J: Job>(
+    job: &J,
     work: &[Work],
+    mut ready: Option<J::Ready>,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -304,7 +393,14 @@ async fn persist(
     let mut backoff = Backoff::new();
     loop {
         let started = Instant::now();
-        match job.handle(work).await {
+        let done = async {
+            let ready = match ready.take() {
+                Some(ready) => ready,
+                None => job.prepare(work).await?,
+            };
+            job.handle(work, ready).await
+        };
+        match done.await {
             Ok(()) => {
                 let size = u32::try_from(records).unwrap_or(u32::MAX);
                 metrics

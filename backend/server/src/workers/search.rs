@@ -8,6 +8,7 @@ use chat_core::apply::{self, Batch, Numbers};
 use chat_core::backend::Backend;
 use chat_core::index;
 use chat_core::port::log::{Group, PollLimits};
+use chat_core::port::search::Document;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
@@ -43,8 +44,16 @@ impl SearchJob {
     }
 }
 
+/// Records, and what the index should say because of them.
+pub struct Ready {
+    batches: Vec<Batch>,
+    documents: Vec<Document>,
+}
+
 #[async_trait]
 impl Job for SearchJob {
+    type Ready = Ready;
+
     fn group(&self) -> Group {
         Group::MessagesIndex
     }
@@ -61,7 +70,8 @@ impl Job for SearchJob {
         PACE
     }
 
-    async fn handle(&self, work: &[Work]) -> Result<(), Failure> {
+    /// Waits until the store has what the records say, and reads it there (rule 2).
+    async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure> {
         let ports = self.backend.ports();
         let epoch = ports.log.epoch(self.group().topic()).await?;
         let decoded = work.iter().map(|Work { partition, records }| {
@@ -76,7 +86,14 @@ impl Job for SearchJob {
                 () = self.stop.cancelled() => return Err(Failure::Stopped),
             }
         }
-        let report = index::index(ports, &batches).await?;
+        let documents = index::documents(ports, &batches).await?;
+        Ok(Ready { batches, documents })
+    }
+
+    async fn handle(&self, _: &[Work], ready: Self::Ready) -> Result<(), Failure> {
+        let ports = self.backend.ports();
+        let Ready { batches, documents } = ready;
+        let report = index::index(ports, documents).await?;
         // All of it is searchable: only now the positions may move (rule 20).
         apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await?;
         let count = |outcome, events| self.metrics.count(self.group().name(), outcome, events);

@@ -221,6 +221,9 @@ impl StoreJob {
 
 #[async_trait]
 impl Job for StoreJob {
+    /// For each partition what can be applied, and what never will be.
+    type Ready = Vec<(Batch, Vec<Poison>)>;
+
     fn group(&self) -> Group {
         self.group
     }
@@ -237,14 +240,20 @@ impl Job for StoreJob {
         PACE
     }
 
-    /// Everything in one transaction; where the store refuses that, each partition has its own.
-    async fn handle(&self, work: &[Work]) -> Result<(), Failure> {
+    async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure> {
         let epoch = self.backend.ports().log.epoch(self.group.topic()).await?;
-        let mut batches = Vec::with_capacity(work.len());
+        let decode = |Work { partition, records }: &Work| {
+            Batch::decode(self.group, *partition, epoch, records.clone())
+        };
+        Ok(work.iter().map(decode).collect())
+    }
+
+    /// Everything in one transaction; where the store refuses that, each partition has its own.
+    async fn handle(&self, work: &[Work], ready: Self::Ready) -> Result<(), Failure> {
+        let mut batches = Vec::with_capacity(ready.len());
         let mut dead = 0;
-        for Work { partition, records } in work {
-            let (batch, poison) = Batch::decode(self.group, *partition, epoch, records.clone());
-            dead += self.bury(*partition, epoch, poison).await?;
+        for (batch, poison) in ready {
+            dead += self.bury(batch.partition, batch.epoch, poison).await?;
             batches.push(batch);
         }
         match self.apply(&batches).await {

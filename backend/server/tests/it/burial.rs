@@ -181,7 +181,11 @@ impl Worker {
 
     /// Tells a batch once; true where it was done.
     async fn tell(&self, work: &Work) -> bool {
-        self.job.handle(std::slice::from_ref(work)).await.is_ok()
+        let work = std::slice::from_ref(work);
+        match self.job.prepare(work).await {
+            Ok(ready) => self.job.handle(work, ready).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Tells a batch until it is done.

@@ -341,6 +341,7 @@ impl Alone {
     /// What the workers would do, once.
     async fn apply(&self) {
         use chat_core::apply::{Batch, Numbers, apply};
+        use chat_core::index;
         use chat_core::port::log::{Group, PartitionId, PollLimits};
         let ports = self.backend.ports();
         let limits = PollLimits {
@@ -361,9 +362,9 @@ impl Alone {
             let epoch = ports.log.epoch(topic).await.unwrap();
             let (batch, _) = Batch::decode(group, partition, epoch, records);
             if group == Group::MessagesIndex {
-                chat_core::index::index(ports, std::slice::from_ref(&batch))
-                    .await
-                    .unwrap();
+                let batches = std::slice::from_ref(&batch);
+                let documents = index::documents(ports, batches).await.unwrap();
+                index::index(ports, documents).await.unwrap();
             }
             apply(
                 ports.store.as_ref(),
