@@ -120,7 +120,7 @@ pub struct Config {
     pub lag_max_mib: u64,
 
     /// Requests at work at the same time; what comes beyond is answered 503
-    #[arg(long, env = "CHATD_MAX_IN_FLIGHT", default_value_t = 1_024, global = true,
+    #[arg(long, env = "CHATD_MAX_IN_FLIGHT", default_value_t = 2_048, global = true,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: u32,
 

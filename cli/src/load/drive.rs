@@ -24,8 +24,9 @@ use crate::load::world::World;
 
 /// Longest nap of the driver, so that a request to stop is seen soon.
 const NAP_MAX: Duration = Duration::from_millis(50);
-/// Requests that are begun before a lane looks for answers again, where more than one is due.
-const AT_ONCE: u32 = 8;
+/// Requests that are begun, or skipped, before a lane looks for answers again, where more than one is due.
+/// A lane that is busy must not fall behind the schedule: what it cannot send is skipped, and told.
+const AT_ONCE: u32 = 4_096;
 /// Pause of a user of a later stage who is not wanted yet.
 const USER_NAP: Duration = Duration::from_millis(10);
 

@@ -100,7 +100,13 @@ pub(crate) async fn run(
     let used = used(&system)
         .zip(before)
         .map(|(after, before)| after - before);
-    let recovered = recovery(&generator, found.in_time, split.as_ref()).await?;
+    // Where a rate was given, none may have been accepted as a whole.
+    let normal = if found.in_time > 0.0 {
+        found.in_time
+    } else {
+        found.peak
+    };
+    let recovered = recovery(&generator, normal, split.as_ref()).await?;
     tell(verdict, rate, &found, &overload, recovered);
     if let Some(used) = used {
         let share = used.as_secs_f64() / overload.seconds * 100.0;
@@ -282,13 +288,13 @@ fn judge(verdict: &mut Verdict, peak: f64, overload: &Figures, recovered: Option
 /// How long it takes until a light load is answered as if nothing had been.
 async fn recovery(
     generator: &Arc<Generator>,
-    peak: f64,
+    normal: f64,
     split: Option<&Split>,
 ) -> Result<Option<Duration>, Failure> {
     let over = Instant::now();
     while over.elapsed() < RECOVERED_WITHIN + PROBE {
         let after = over.elapsed();
-        let light = Arrivals::Open(peak * PROBE_PART);
+        let light = Arrivals::Open(normal * PROBE_PART);
         let probe = generator.run(light, PROBE, split).await?;
         let calm = probe.refused_us.is_empty() && probe.accepted_ms(100) <= CALM_MS;
         if calm && !probe.accepted_us.is_empty() {
