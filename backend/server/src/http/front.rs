@@ -44,7 +44,7 @@ pub(super) const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 /// can be used again: one that is closed on a client that still sends may lose it the answer.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A larger body than any that is taken is not waited for.
-pub(super) const DISCARD_BYTES: usize = limits::BATCH_BYTES;
+const DISCARD_BYTES: usize = limits::BATCH_BYTES;
 
 /// In front of the routes of the API.
 #[derive(Clone)]

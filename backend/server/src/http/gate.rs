@@ -2,8 +2,8 @@
 //!
 //! Under overload most answers are refusals, and to read one as HTTP in general (a map of its headers, a
 //! channel for its body, a timer for the next head) costs more than to decide about it. So the gate looks at
-//! the bytes before hyper does. Where they are the head of one plain request, it decides by that head: what is
-//! refused is answered from here, and hyper never hears of it; anything else is passed on as it came.
+//! the bytes before hyper does. Where they begin one plain request, it decides by its head: what is refused, and
+//! is there as a whole, is answered from here, and hyper never hears of it; anything else is passed on as it came.
 //!
 //! It takes no chances with framing. It looks only while nothing is under way on the connection, passes on
 //! exactly the bytes of one request, and looks again when the answer to that one has been written. As soon as
@@ -25,12 +25,13 @@ use tokio::time::Instant;
 
 use self::head::Head;
 pub(super) use self::line::Line;
-use super::front::{DISCARD_BYTES, Inner};
+use super::front::Inner;
 use super::route::Asks;
-use super::serve::HEAD_TIMEOUT;
 
-/// hyper ends a connection on which it sees no head for [`HEAD_TIMEOUT`]; so it sees one in time, refused or not.
-const SHOW_AFTER: Duration = HEAD_TIMEOUT.checked_div(2).expect("two is not zero");
+/// hyper ends a connection on which it sees no head for so long as a client may be idle
+/// ([`HEAD_TIMEOUT`](super::serve)). So it is shown one now and then, refused or not, and an idle client has
+/// nearly all of that time.
+const SHOW_AFTER: Duration = Duration::from_secs(10);
 
 /// A connection, on its way to hyper.
 pub(crate) struct Gate {
@@ -51,8 +52,6 @@ enum Phase {
     Idle,
     /// hyper has a request, of whose body so many are still to come.
     Passed { left: usize },
-    /// A request was refused, of whose body so many are still to come.
-    Refused { left: usize },
     /// Only hyper knows.
     Unwatched,
 }
@@ -90,7 +89,7 @@ impl Gate {
                 // Another request comes before the answer to this one.
                 None => Ok(self.unwatched()),
             },
-            Phase::Refused { .. } | Phase::Unwatched => Ok(Verdict::Pass),
+            Phase::Unwatched => Ok(Verdict::Pass),
         }
     }
 
@@ -104,11 +103,11 @@ impl Gate {
         let began = Instant::now();
         let decision = self.front.decide(&head.asked, head.path);
         match &decision.verdict {
-            Err(refused) if left <= DISCARD_BYTES && began < self.shown + SHOW_AFTER => {
+            // The body of one that is on its way is thrown away by whoever can wait for it.
+            Err(refused) if left == 0 && began < self.shown + SHOW_AFTER => {
                 wire::write(&mut self.rest, refused, decision.told(&head.asked));
-                self.send()?;
-                self.refused(left);
                 self.front.refused(&head.asked, refused, began.elapsed());
+                self.send()?;
                 Ok(Verdict::Drop)
             }
             _ => {
@@ -118,25 +117,6 @@ impl Gate {
                 Ok(Verdict::Pass)
             }
         }
-    }
-
-    /// Takes out of what came behind `before` what belongs to the body of a refused request.
-    fn discard(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
-        if let Phase::Refused { left } = self.phase {
-            let came = &mut buffer.filled_mut()[before..];
-            let (gone, kept) = (left.min(came.len()), came.len().saturating_sub(left));
-            came.copy_within(gone.., 0);
-            buffer.set_filled(before + kept);
-            self.refused(left - gone);
-        }
-    }
-
-    /// A request was refused, and so many bytes of its body are not there yet.
-    fn refused(&mut self, left: usize) {
-        self.phase = match left {
-            0 => Phase::Idle,
-            left => Phase::Refused { left },
-        };
     }
 
     fn unwatched(&mut self) -> Verdict {
@@ -185,12 +165,7 @@ impl AsyncRead for Gate {
                 // The client sends nothing more.
                 return Poll::Ready(Ok(()));
             }
-            gate.discard(buffer, before);
-            let came = &buffer.filled()[before..];
-            if came.is_empty() {
-                continue;
-            }
-            match gate.judge(came)? {
+            match gate.judge(&buffer.filled()[before..])? {
                 Verdict::Pass => return Poll::Ready(Ok(())),
                 Verdict::Drop => buffer.set_filled(before),
             }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::problem::{RETRY_SECONDS, Refusal};
 
 /// How long a connection may take for the head of a request, or lie idle between two.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head of a request, and most that is read ahead.
 const HEAD_BYTES: usize = 64 * 1024;
 /// Most headers of a request.

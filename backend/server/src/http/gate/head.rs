@@ -44,6 +44,10 @@ impl<'b> Head<'b> {
             }
         }
         let method = Method::from_bytes(request.method?.as_bytes()).ok()?;
+        // Its answer has a length and no body.
+        if method == Method::HEAD {
+            return None;
+        }
         Some(Self {
             asked: Asked::new(method, path),
             path,
@@ -128,6 +132,7 @@ mod tests {
             b"POST http://a/x HTTP/1.1\r\n\r\n",
             b"OPTIONS * HTTP/1.1\r\n\r\n",
             b"POST /x#y HTTP/1.1\r\n\r\n",
+            b"HEAD /x HTTP/1.1\r\n\r\n",
             b"POST /x HTTP/1.1\r\nHost: a\r\n",
             b"\x16\x03\x01",
             b"",
