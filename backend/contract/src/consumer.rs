@@ -149,6 +149,40 @@ pub async fn a_backlog_comes_in_batches(fixture: &impl Fixture) {
     consumer.leave().await;
 }
 
+/// What has come already can be had without a poll: in order, once, and within the same limits.
+pub async fn what_waits_is_part_of_the_order(fixture: &impl Fixture) {
+    const RECORDS: usize = 200;
+    let few = PollLimits {
+        records: 7,
+        ..PLENTY
+    };
+    let ports = fixture.open().await;
+    for nth in 0..RECORDS {
+        let record = record("k", &nth.to_string());
+        ports.log.append(Topic::Messages, record).await.unwrap();
+    }
+    let mut consumer = reader(&ports, Group::MessagesStore).await;
+    let (mut offsets, mut without_poll) = (Vec::new(), 0);
+    while offsets.len() < RECORDS {
+        let polled = records(&mut *consumer, few).await;
+        offsets.extend(polled.iter().map(|record| record.offset));
+        loop {
+            let waiting = consumer.waiting(few).await.unwrap();
+            if waiting.is_empty() {
+                break;
+            }
+            assert!(waiting.len() <= 7);
+            without_poll += waiting.len();
+            offsets.extend(waiting.iter().map(|record| record.offset));
+        }
+    }
+    let first = offsets[0];
+    assert!(offsets.iter().copied().eq(first..first + RECORDS as u64));
+    assert!(without_poll > 0, "a backlog never waits here");
+    assert!(consumer.waiting(few).await.unwrap().is_empty());
+    consumer.leave().await;
+}
+
 /// A poll of nothing new waits as long as it was told, then says so.
 pub async fn a_poll_waits_for_news(fixture: &impl Fixture) {
     let ports = fixture.open().await;

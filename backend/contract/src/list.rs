@@ -46,6 +46,7 @@ macro_rules! contract_tests {
             a_consumer_seeks_again
             a_poll_keeps_its_limits
             a_backlog_comes_in_batches
+            what_waits_is_part_of_the_order
             a_poll_waits_for_news
             an_append_ends_a_wait
             groups_read_apart

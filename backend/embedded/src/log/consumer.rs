@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::port::log::{Consumer, Error, Group, PartitionId, PollLimits, Polled};
+use chat_core::port::log::{Consumer, Error, Group, PartitionId, PollLimits, Polled, Record};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -107,6 +107,22 @@ impl Consumer for Member {
                 Ok(Err(_)) | Err(_) => return Ok(Polled::Idle),
             }
         }
+    }
+
+    async fn waiting(&mut self, limits: PollLimits) -> Result<Vec<Record>, Error> {
+        let mine = self.members.borrow().last() == Some(&self.id);
+        let Some(from) = self.next.filter(|_| mine) else {
+            return Ok(Vec::new());
+        };
+        let records = match self.shared.read(self.partition(), from, limits).await {
+            // The next poll says so.
+            Err(Error::OutOfRange { .. }) => Vec::new(),
+            read => read?,
+        };
+        if let Some(last) = records.last() {
+            self.next = Some(last.offset + 1);
+        }
+        Ok(records)
     }
 
     async fn seek(&mut self, partition: PartitionId, offset: u64) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::port::log::{Consumer, Error, Group, PartitionId, PollLimits, Polled};
+use chat_core::port::log::{Consumer, Error, Group, PartitionId, PollLimits, Polled, Record};
 use futures_util::{FutureExt, StreamExt};
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -361,6 +361,14 @@ impl Consumer for Member {
                 }
             }
         }
+    }
+
+    async fn waiting(&mut self, limits: PollLimits) -> Result<Vec<Record>, Error> {
+        // A change that is known comes first; others are heard of by polling alone.
+        if self.rebalance.next().is_some() {
+            return Ok(Vec::new());
+        }
+        Ok(self.buffer.take(limits).unwrap_or_default())
     }
 
     async fn seek(&mut self, partition: PartitionId, offset: u64) -> Result<(), Error> {

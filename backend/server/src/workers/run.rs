@@ -20,8 +20,12 @@ const POLL_WAIT_MS: u64 = 500;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// So many times as long as its batch took a worker rests under overload: it works a tenth of the time.
 const REST_TIMES: u32 = 9;
-/// And at most so long, so that an overload that is over is noticed.
-const REST_MAX: Duration = Duration::from_secs(2);
+/// Of a batch it takes so small a part then: many short rests keep its share as well as a few long ones.
+const REST_PART: usize = 8;
+/// And at most so long: a group that shares out anew waits for all its members.
+const REST_MAX: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile whether the overload is over.
+const REST_LOOK: Duration = Duration::from_millis(100);
 /// Longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -186,9 +190,9 @@ async fn consume<J: Job>(
     let pace = job.pace();
     let mut ahead = Ahead::NOTHING;
     while !stop.is_cancelled() {
+        let rests = yields(job.group()) && overload.is_on();
         if let Some((work, ready)) = ahead.batch.take() {
             let began = Instant::now();
-            let rests = yields(job.group()) && overload.is_on();
             let done = persist(job, &work, ready, metrics, stop);
             let met = if is_full(&work, limits) && ahead.met.is_none() && !rests {
                 let (done, fetched) = tokio::join!(done, fetch(job, limits, consumer));
@@ -204,16 +208,23 @@ async fn consume<J: Job>(
                 }
             }
             ahead = met?;
-            let rest = match rests {
-                true => (began.elapsed() * REST_TIMES).min(REST_MAX),
-                false => pace.rest(&work, limits, began.elapsed()),
+            let took = began.elapsed();
+            let pause = async {
+                match rests {
+                    true => rest(overload, (took * REST_TIMES).min(REST_MAX)).await,
+                    false => tokio::time::sleep(pace.rest(&work, limits, took)).await,
+                }
             };
             tokio::select! {
-                () = tokio::time::sleep(rest) => {}
+                () = pause => {}
                 () = stop.cancelled() => {}
             }
             continue;
         }
+        let limits = match rests {
+            true => part(limits),
+            false => limits,
+        };
         let polled = match ahead.met.take() {
             Some(polled) => polled,
             None => tokio::select! {
@@ -224,6 +235,23 @@ async fn consume<J: Job>(
         ahead = heed(ports, job, consumer, limits, polled).await?;
     }
     Ok(())
+}
+
+/// Leaves the processors to others for so long, or until the overload is over.
+async fn rest(overload: &Overload, most: Duration) {
+    let until = Instant::now() + most;
+    while Instant::now() < until && overload.is_on() {
+        tokio::time::sleep(REST_LOOK).await;
+    }
+}
+
+/// What a worker takes at once while it rests in between.
+const fn part(limits: PollLimits) -> PollLimits {
+    PollLimits {
+        records: limits.records.div_ceil(REST_PART),
+        bytes: limits.bytes.div_ceil(REST_PART),
+        ..limits
+    }
 }
 
 /// Sees to what a poll met; the records of it become a batch.
@@ -254,7 +282,8 @@ async fn heed<J: Job>(
         } => stopped(job.group(), partition, asked, start),
         Polled::Revoked(_) | Polled::Idle => {}
         Polled::Records(records) => {
-            let mut work: Vec<Work> = work(records).into_iter().collect();
+            let mut work = Vec::new();
+            add(&mut work, records);
             let met = gather(&mut work, limits, consumer).await?;
             return Ok(Ahead {
                 batch: (!work.is_empty()).then_some((work, None)),
@@ -265,36 +294,29 @@ async fn heed<J: Job>(
     Ok(Ahead::NOTHING)
 }
 
-/// Fetches what is there already and makes it ready. A batch that belongs to somebody else by the time it is
-/// handled does no harm: its position is in the store (rule 1).
+/// Takes what has come already and makes it ready. Nobody is asked for more, and no change of the group is
+/// answered: a partition goes to somebody else only between batches.
 async fn fetch<J: Job>(
     job: &J,
     limits: PollLimits,
     consumer: &mut dyn Consumer,
 ) -> Result<Ahead<J::Ready>, Failure> {
-    let now = PollLimits {
-        wait_ms: 0,
-        ..limits
-    };
-    let mut work: Vec<Work> = match consumer.poll(now).await? {
-        Polled::Records(records) => work(records).into_iter().collect(),
-        Polled::Idle => return Ok(Ahead::NOTHING),
-        met => {
-            return Ok(Ahead {
-                batch: None,
-                met: Some(met),
-            });
+    let mut work = Vec::new();
+    while let Some(left) = room(&work, limits) {
+        let records = consumer.waiting(left).await?;
+        if records.is_empty() {
+            break;
         }
-    };
-    let met = gather(&mut work, limits, consumer).await?;
+        add(&mut work, records);
+    }
     if work.is_empty() {
-        return Ok(Ahead { batch: None, met });
+        return Ok(Ahead::NOTHING);
     }
     // What goes wrong is met again when it is the batch's turn, and seen to there.
     let ready = job.prepare(&work).await.ok();
     Ok(Ahead {
         batch: Some((work, ready)),
-        met,
+        met: None,
     })
 }
 
@@ -305,9 +327,29 @@ pub(crate) const fn yields(group: Group) -> bool {
     matches!(group, Group::MessagesStore | Group::MessagesIndex)
 }
 
-fn work(records: Vec<Record>) -> Option<Work> {
-    let partition = records.first()?.partition;
-    Some(Work { partition, records })
+/// Adds records of one partition to a batch.
+fn add(work: &mut Vec<Work>, more: Vec<Record>) {
+    let Some(partition) = more.first().map(|record| record.partition) else {
+        return;
+    };
+    match work.iter_mut().find(|one| one.partition == partition) {
+        Some(one) => one.records.extend(more),
+        None => work.push(Work {
+            partition,
+            records: more,
+        }),
+    }
+}
+
+/// What a batch has room for, without waiting; `None` where it is full.
+fn room(work: &[Work], limits: PollLimits) -> Option<PollLimits> {
+    let (count, bytes) = size(work);
+    let left = PollLimits {
+        records: limits.records.saturating_sub(count),
+        bytes: limits.bytes.saturating_sub(bytes),
+        wait_ms: 0,
+    };
+    (work.len() < PARTITIONS && left.records > 0 && left.bytes > 0).then_some(left)
 }
 
 /// Records, and the bytes of their values.
@@ -331,27 +373,9 @@ async fn gather(
     limits: PollLimits,
     consumer: &mut dyn Consumer,
 ) -> Result<Option<Polled>, Failure> {
-    while work.len() < PARTITIONS {
-        let (count, bytes) = size(work);
-        if count >= limits.records || bytes >= limits.bytes {
-            break;
-        }
-        let left = PollLimits {
-            records: limits.records - count,
-            bytes: limits.bytes - bytes,
-            wait_ms: 0,
-        };
+    while let Some(left) = room(work, limits) {
         match consumer.poll(left).await? {
-            Polled::Records(more) => {
-                let Some(more) = self::work(more) else {
-                    continue;
-                };
-                let same = work.iter_mut().find(|one| one.partition == more.partition);
-                match same {
-                    Some(one) => one.records.extend(more.records),
-                    None => work.push(more),
-                }
-            }
+            Polled::Records(more) => add(work, more),
             Polled::Idle => break,
             Polled::Revoked(gone) => {
                 work.retain(|one| !gone.contains(&one.partition));
