@@ -17,8 +17,9 @@ use crate::{Failure, cores};
 const PATIENCE: Duration = Duration::from_secs(40);
 /// The longest sleep, and what poll(2) can be told.
 const TICK: Duration = Duration::from_millis(1);
-/// The sleep where more is due within a tick: so late may an arrival be.
-const NAP: Duration = Duration::from_micros(100);
+/// The sleep where more is due within a tick: so late may an arrival be. To wake up for each of them would
+/// cost more of the processor, which engines share, than to send them.
+const NAP: Duration = Duration::from_micros(500);
 /// Arrivals that are sent before answers are looked at again.
 const BURST: usize = 64;
 /// Events of one look.
@@ -289,17 +290,18 @@ impl Drive {
         next.saturating_duration_since(Instant::now())
     }
 
-    /// Looks at what has come; where nothing has, waits for it, at most for so long.
+    /// Looks at what has come; where nothing is due for so long, waits for it, up to a tick.
     #[expect(
         clippy::disallowed_methods,
         reason = "a thread of its own, and poll(2) knows no shorter wait than a millisecond"
     )]
     fn turn(&mut self, events: &mut Events, most: Duration, over: Instant) -> Result<(), Failure> {
-        self.look(events, Duration::ZERO)?;
-        if events.is_empty() && most >= TICK {
+        if most >= TICK {
             self.look(events, TICK)?;
-        } else if events.is_empty() && !most.is_zero() {
-            std::thread::sleep(most.min(NAP));
+        } else {
+            if !most.is_zero() {
+                std::thread::sleep(NAP);
+            }
             self.look(events, Duration::ZERO)?;
         }
         for event in &*events {
