@@ -110,7 +110,11 @@ impl Traffic {
         slot.requests += 1;
         slot.errors += u64::from(answered.status >= 500);
         slot.shed += u64::from(answered.shed.is_some());
-        let busy = matches!(answered.shed, Some(Shed(Some(Reason::AtWork))));
+        // An application that has all that it may have has most of the process.
+        let busy = matches!(
+            answered.shed,
+            Some(Shed(Some(Reason::AtWork | Reason::ApplicationAtWork)))
+        );
         slot.turned_away += u64::from(busy);
         if let Some(created) = answered.created {
             slot.creates += created.messages;
@@ -273,7 +277,7 @@ mod tests {
         (1..OVERLOADED).for_each(|_| traffic.count(refused(Reason::AtWork)));
         assert!(!traffic.is_overloaded());
         tokio::time::advance(Duration::from_secs(1)).await;
-        traffic.count(refused(Reason::AtWork));
+        traffic.count(refused(Reason::ApplicationAtWork));
         assert!(traffic.is_overloaded());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!traffic.is_overloaded());

@@ -1,6 +1,8 @@
 //! Calls that go together: while one script of an application is under way, whoever else asks for its
 //! numbers waits for the next, which serves all of them.
 //!
+//! Where more wait than one script serves, a few scripts go abreast.
+//!
 //! A call alone goes at once, so nobody waits who would not have waited for the server anyway; the more
 //! there is to do, the more goes into one round trip. Applications never wait for each other, and what one
 //! script touches is on one shard of a cluster.
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use chat_core::port::counters::Error;
 use chat_wire::ids::AppToken;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::RedisError;
 use tokio::sync::oneshot;
@@ -23,6 +26,9 @@ use super::scripts::Script;
 /// Calls of one script: about 2 ms, in which the server serves nobody else. Fewer would make this, and not
 /// the server, the limit where an answer takes long because the processors are busy.
 const TOGETHER: usize = 256;
+/// Scripts of an application that are under way at once, where so many wait: others are served between
+/// them, as they would not be during a longer one.
+const ABREAST: usize = 4;
 /// Where calls come faster than the server is asked, this is between two scripts of an application.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -76,7 +82,7 @@ impl Gather {
         if let Some(first) = self.join(token, Waiting { call, reply }) {
             // Whoever began it may go away; those who joined would wait for ever.
             let gather = Arc::clone(self);
-            tokio::spawn(async move { gather.serve(token, shared, vec![first]).await });
+            tokio::spawn(async move { gather.serve(token, shared, vec![vec![first]]).await });
         }
         answer
             .await
@@ -97,28 +103,31 @@ impl Gather {
         }
     }
 
-    /// Those who came meanwhile, as many as one script serves; without any, nothing is under way now.
-    fn next(&self, token: AppToken) -> Vec<Waiting> {
+    /// Those who came meanwhile, for one script or a few; without any, nothing is under way now.
+    fn next(&self, token: AppToken) -> Vec<Vec<Waiting>> {
         match self.lanes.lock().entry(token) {
             Entry::Occupied(lane) if lane.get().is_empty() => {
                 lane.remove();
                 Vec::new()
             }
             Entry::Occupied(mut lane) => {
-                let count = lane.get().len().min(TOGETHER);
-                lane.get_mut().drain(..count).collect()
+                let count = lane.get().len().min(TOGETHER * ABREAST);
+                let mut waiting = lane.get_mut().drain(..count);
+                let batch = |_| waiting.by_ref().take(TOGETHER).collect();
+                (0..count.div_ceil(TOGETHER)).map(batch).collect()
             }
             Entry::Vacant(_) => Vec::new(),
         }
     }
 
     /// Serves those who wait, and those who come meanwhile, until nobody does.
-    async fn serve(&self, token: AppToken, shared: Vec<String>, mut batch: Vec<Waiting>) {
+    async fn serve(&self, token: AppToken, shared: Vec<String>, mut batches: Vec<Vec<Waiting>>) {
         let _serving = Serving(self, token);
-        while !batch.is_empty() {
+        while !batches.is_empty() {
             let began = Instant::now();
-            let busy = batch.len() > 1;
-            if let Err(reason) = self.run(&shared, batch).await {
+            let busy = batches.iter().map(Vec::len).sum::<usize>() > 1;
+            let runs = batches.into_iter().map(|batch| self.run(&shared, batch));
+            if let Some(reason) = join_all(runs).await.into_iter().find_map(Result::err) {
                 // They waited for the same server: another round would keep them as long again.
                 let rest = self.lanes.lock().remove(&token).unwrap_or_default();
                 for waiting in rest {
@@ -129,7 +138,7 @@ impl Gather {
             if busy {
                 sleep_until(began + PACE).await;
             }
-            batch = self.next(token);
+            batches = self.next(token);
         }
     }
 
