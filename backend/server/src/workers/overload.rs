@@ -2,7 +2,8 @@
 //!
 //! A process that turns clients away for want of a place says so once a second, as a hint; the workers of
 //! messages, which may be processes of their own, rest while they hear it and processors are short where
-//! they run. On a machine of their own they have nothing to leave to anybody, and go on.
+//! they run. On a machine of their own they have nothing to leave to anybody, and go on. When it is over they
+//! take half of the time for a while: what they had left would otherwise keep everybody waiting as before.
 
 use std::fs;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::telemetry::Metrics;
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long one is believed: two more may be lost.
 const BELIEVED: Duration = Duration::from_secs(3);
+/// How long after an overload a worker takes half of the time only.
+const EASED: Duration = Duration::from_secs(30);
+/// So many times as long as its batch took a worker rests under overload: it works a tenth of the time.
+const REST_TIMES: u32 = 9;
 /// Processors are short where somebody waited for one in so many percent of the last ten seconds.
 const SHORT_PERCENT: f64 = 20.0;
 /// Where Linux tells that (PSI, accounting/psi.rst of its documentation). In a container it is the
@@ -33,6 +38,8 @@ pub struct Overload {
     began: Instant,
     /// When another process said so last, in milliseconds from the beginning, and one; 0 for never.
     heard: AtomicU64,
+    /// When a worker here rested because of it last, in the same way.
+    rested: AtomicU64,
 }
 
 impl Overload {
@@ -43,6 +50,7 @@ impl Overload {
             metrics,
             began: Instant::now(),
             heard: AtomicU64::new(0),
+            rested: AtomicU64::new(0),
         }
     }
 
@@ -76,21 +84,35 @@ impl Overload {
     }
 
     fn hear(&self) {
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard.store(now.saturating_add(1), Ordering::Relaxed);
+        self.note(&self.heard);
     }
 
-    fn is_told(&self) -> bool {
-        match self.heard.load(Ordering::Relaxed) {
+    fn note(&self, at: &AtomicU64) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        at.store(now.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Whether something was noted within this time.
+    fn is_within(&self, at: &AtomicU64, time: Duration) -> bool {
+        match at.load(Ordering::Relaxed) {
             0 => false,
-            heard => self.began.elapsed() < Duration::from_millis(heard) + BELIEVED,
+            noted => self.began.elapsed() < Duration::from_millis(noted) + time,
         }
     }
 
-    /// Whether a worker here should rest.
+    fn is_told(&self) -> bool {
+        self.is_within(&self.heard, BELIEVED)
+    }
+
+    /// So many times as long as a batch took a worker here should rest before the next one; 0 for not at all.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.metrics.traffic.is_overloaded() || (self.is_told() && processors_are_short())
+    pub fn rest_times(&self) -> u32 {
+        if self.metrics.traffic.is_overloaded() || (self.is_told() && processors_are_short()) {
+            self.note(&self.rested);
+            REST_TIMES
+        } else {
+            u32::from(self.is_within(&self.rested, EASED) && processors_are_short())
+        }
     }
 }
 
@@ -127,7 +149,17 @@ mod tests {
         assert!(overload.is_told());
         tokio::time::advance(BELIEVED).await;
         assert!(!overload.is_told());
-        assert!(!overload.is_on());
+        assert_eq!(overload.rest_times(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_rested_for_is_remembered_for_a_while() {
+        let overload = Overload::new(Arc::default());
+        overload.note(&overload.rested);
+        tokio::time::advance(EASED / 2).await;
+        assert!(overload.is_within(&overload.rested, EASED));
+        tokio::time::advance(EASED).await;
+        assert_eq!(overload.rest_times(), 0);
     }
 
     #[test]

@@ -18,13 +18,11 @@ use crate::workers::overload::Overload;
 const POLL_WAIT_MS: u64 = 500;
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// So many times as long as its batch took a worker rests under overload: it works a tenth of the time.
-const REST_TIMES: u32 = 9;
-/// Of a batch it takes so small a part then: many short rests keep its share as well as a few long ones.
+/// Of a batch a worker takes so small a part while it rests in between: many short rests keep its share as well as a few long ones.
 const REST_PART: usize = 8;
 /// And at most so long: a group that shares out anew waits for all its members.
 const REST_MAX: Duration = Duration::from_secs(5);
-/// How often it looks meanwhile whether the overload is over.
+/// How often it looks meanwhile whether it may go on.
 const REST_LOOK: Duration = Duration::from_millis(100);
 /// Longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -190,7 +188,7 @@ async fn consume<J: Job>(
     let pace = job.pace();
     let mut ahead = Ahead::NOTHING;
     while !stop.is_cancelled() {
-        let rests = yields(job.group()) && overload.is_on();
+        let rests = yields(job.group()) && overload.rest_times() > 0;
         if let Some((work, ready)) = ahead.batch.take() {
             let began = Instant::now();
             let done = persist(job, &work, ready, metrics, stop);
@@ -211,7 +209,7 @@ async fn consume<J: Job>(
             let took = began.elapsed();
             let pause = async {
                 match rests {
-                    true => rest(overload, (took * REST_TIMES).min(REST_MAX)).await,
+                    true => rest(overload, took).await,
                     false => tokio::time::sleep(pace.rest(&work, limits, took)).await,
                 }
             };
@@ -237,11 +235,16 @@ async fn consume<J: Job>(
     Ok(())
 }
 
-/// Leaves the processors to others for so long, or until the overload is over.
-async fn rest(overload: &Overload, most: Duration) {
-    let until = Instant::now() + most;
-    while Instant::now() < until && overload.is_on() {
-        tokio::time::sleep(REST_LOOK).await;
+/// Leaves the processors to others, as long as it should behind a batch that took so long.
+async fn rest(overload: &Overload, took: Duration) {
+    let began = Instant::now();
+    loop {
+        let most = (took * overload.rest_times()).min(REST_MAX);
+        let left = most.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(REST_LOOK)).await;
     }
 }
 
