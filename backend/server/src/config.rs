@@ -105,7 +105,7 @@ pub struct Config {
     #[arg(
         long,
         env = "CHATD_LAG_MAX",
-        default_value_t = 1_000_000,
+        default_value_t = 2_000_000,
         global = true
     )]
     pub lag_max: u64,

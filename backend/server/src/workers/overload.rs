@@ -21,6 +21,9 @@ use crate::telemetry::Metrics;
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long one is believed: two more may be lost.
 const BELIEVED: Duration = Duration::from_secs(3);
+/// One alone says nothing, because whoever connects anew is told of anything that may have been missed; it
+/// takes two, at least this far apart.
+const APART: Duration = Duration::from_millis(500);
 /// How long after an overload a worker takes half of the time only.
 const EASED: Duration = Duration::from_secs(30);
 /// So many times as long as its batch took a worker rests under overload: it works a tenth of the time.
@@ -36,8 +39,10 @@ const PRESSURE: &str = "/proc/pressure/cpu";
 pub struct Overload {
     metrics: Arc<Metrics>,
     began: Instant,
-    /// When another process said so last, in milliseconds from the beginning, and one; 0 for never.
+    /// When a hint came last, in milliseconds from the beginning, and one; 0 for never.
     heard: AtomicU64,
+    /// When one came last behind another, which is when others do say so, in the same way.
+    told: AtomicU64,
     /// When a worker here rested because of it last, in the same way.
     rested: AtomicU64,
 }
@@ -50,6 +55,7 @@ impl Overload {
             metrics,
             began: Instant::now(),
             heard: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             rested: AtomicU64::new(0),
         }
     }
@@ -84,6 +90,12 @@ impl Overload {
     }
 
     fn hear(&self) {
+        if self.is_within(&self.heard, APART) {
+            return;
+        }
+        if self.is_within(&self.heard, BELIEVED) {
+            self.note(&self.told);
+        }
         self.note(&self.heard);
     }
 
@@ -101,7 +113,7 @@ impl Overload {
     }
 
     fn is_told(&self) -> bool {
-        self.is_within(&self.heard, BELIEVED)
+        self.is_within(&self.told, BELIEVED)
     }
 
     /// So many times as long as a batch took a worker here should rest before the next one; 0 for not at all.
@@ -140,7 +152,11 @@ mod tests {
     async fn what_was_told_is_believed_for_a_while() {
         let overload = Overload::new(Arc::default());
         assert!(!overload.is_told());
-        // Also at the very beginning.
+        // Also at the very beginning, and of two processes at once.
+        overload.hear();
+        overload.hear();
+        assert!(!overload.is_told());
+        tokio::time::advance(TELL_EVERY).await;
         overload.hear();
         assert!(overload.is_told());
         tokio::time::advance(BELIEVED / 2).await;
@@ -148,6 +164,9 @@ mod tests {
         tokio::time::advance(BELIEVED / 2).await;
         assert!(overload.is_told());
         tokio::time::advance(BELIEVED).await;
+        assert!(!overload.is_told());
+        // Long after the last one, one alone is none again.
+        overload.hear();
         assert!(!overload.is_told());
         assert_eq!(overload.rest_times(), 0);
     }
