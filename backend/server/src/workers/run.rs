@@ -3,6 +3,7 @@
 //! Where more waits than a batch holds, the next one is fetched and made ready while this one is made durable:
 //! the worker reads and computes while it would otherwise wait for the engines.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,7 +66,7 @@ impl Pace {
 #[async_trait]
 pub trait Job: Send + Sync {
     /// A batch that was made ready.
-    type Ready: Send;
+    type Ready: Send + 'static;
 
     /// The group that it works for.
     fn group(&self) -> Group;
@@ -125,11 +126,12 @@ impl Backoff {
 /// Runs a job until it is told to stop; looks at `stop` between batches.
 pub async fn run(
     ports: Ports,
-    job: impl Job,
+    job: impl Job + 'static,
     metrics: &Metrics,
     overload: &Overload,
     stop: CancellationToken,
 ) {
+    let job = Arc::new(job);
     let group = job.group();
     let mut backoff = Backoff::new();
     while !stop.is_cancelled() {
@@ -173,9 +175,9 @@ impl<R> Ahead<R> {
     };
 }
 
-async fn consume<J: Job>(
+async fn consume<J: Job + 'static>(
     ports: &Ports,
-    job: &J,
+    job: &Arc<J>,
     consumer: &mut dyn Consumer,
     metrics: &Metrics,
     overload: &Overload,
@@ -191,7 +193,7 @@ async fn consume<J: Job>(
         let rests = yields(job.group()) && overload.rest_times() > 0;
         if let Some((work, ready)) = ahead.batch.take() {
             let began = Instant::now();
-            let done = persist(job, &work, ready, metrics, stop);
+            let done = persist(job.as_ref(), &work, ready, metrics, stop);
             let met = if is_full(&work, limits) && ahead.met.is_none() && !rests {
                 let (done, fetched) = tokio::join!(done, fetch(job, limits, consumer));
                 done?;
@@ -230,7 +232,7 @@ async fn consume<J: Job>(
                 () = stop.cancelled() => return Ok(()),
             },
         };
-        ahead = heed(ports, job, consumer, limits, polled).await?;
+        ahead = heed(ports, job.as_ref(), consumer, limits, polled).await?;
     }
     Ok(())
 }
@@ -299,8 +301,8 @@ async fn heed<J: Job>(
 
 /// Takes what has come already and makes it ready. Nobody is asked for more, and no change of the group is
 /// answered: a partition goes to somebody else only between batches.
-async fn fetch<J: Job>(
-    job: &J,
+async fn fetch<J: Job + 'static>(
+    job: &Arc<J>,
     limits: PollLimits,
     consumer: &mut dyn Consumer,
 ) -> Result<Ahead<J::Ready>, Failure> {
@@ -315,12 +317,22 @@ async fn fetch<J: Job>(
     if work.is_empty() {
         return Ok(Ahead::NOTHING);
     }
-    // What goes wrong is met again when it is the batch's turn, and seen to there.
-    let ready = job.prepare(&work).await.ok();
-    Ok(Ahead {
-        batch: Some((work, ready)),
-        met: None,
-    })
+    let job = Arc::clone(job);
+    // On another processor: statements of the batch at hand should not wait for it.
+    let prepared = tokio::spawn(async move {
+        // What goes wrong is met again when it is the batch's turn, and seen to there.
+        let ready = job.prepare(&work).await.ok();
+        (work, ready)
+    });
+    match prepared.await {
+        Ok(batch) => Ok(Ahead {
+            batch: Some(batch),
+            met: None,
+        }),
+        Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
+        // The process ends.
+        Err(_) => Err(Failure::Stopped),
+    }
 }
 
 /// Whether a worker may fall behind while there are more requests than can be answered, and leaves the
