@@ -189,10 +189,10 @@ impl Running {
             workers: JoinSet::new(),
             stop_deadline: config.stop_deadline(),
         };
-        running.start_workers(role, &metrics);
+        let pressure = Arc::new(Pressure::new(&config));
+        running.start_workers(role, &metrics, &pressure);
         running.start_schedule(role, config.reconcile_every);
         let sampler = Arc::new(Sampler::new(backend.ports().clone(), config.lag_every()));
-        let pressure = Arc::new(Pressure::new(&config));
         if let Some(listener) = api_listener {
             let guard = Arc::new(Guard::new(&config, Arc::clone(&pressure)));
             running.start_limits(&sampler, &pressure, &guard);
@@ -295,9 +295,9 @@ impl Running {
         }
     }
 
-    fn start_workers(&mut self, role: Role, metrics: &Arc<Metrics>) {
+    fn start_workers(&mut self, role: Role, metrics: &Arc<Metrics>, pressure: &Arc<Pressure>) {
         let groups = role.groups();
-        let overload = Arc::new(Overload::new(Arc::clone(metrics)));
+        let overload = Arc::new(Overload::new(Arc::clone(metrics), Arc::clone(pressure)));
         let (ports, stop) = (self.backend.ports().clone(), self.stop_working.clone());
         if role.serves() {
             let told = Arc::clone(&overload).tell(ports.clone(), stop.clone());

@@ -1,9 +1,11 @@
-//! Pressure: creates are shed while a group is so far behind that memory and disk would suffer.
+//! Pressure: creates are shed while a group is so far behind that memory and disk would suffer, and well
+//! before that workers are no longer asked to leave the processors to others.
 //!
 //! Every process that takes creates looks for itself, once a second; what a request sees of it is one
 //! flag for its topic.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat_core::appends::Appends;
@@ -21,6 +23,7 @@ use crate::config::Config;
 use crate::http::guard::Reason;
 use crate::http::guard::refused::Refused;
 use crate::sampler::Sampler;
+use crate::workers::run::yields;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +35,9 @@ const TOPICS: usize = 3;
 const REMEMBERED_PERCENT: u64 = 98;
 /// In how many parts records and bytes are summed: a sum that fades keeps its small end.
 const PARTS: u64 = 10_000;
+/// Part of the limits, in percent, from which on workers should not fall further behind: they get the rest of
+/// the way to catch up before creates are shed.
+const CLOSE_PERCENT: u64 = 75;
 /// Seconds after which another try is worth it, where it is not known how fast the lag goes down.
 const RETRY_UNKNOWN: u64 = 5;
 /// Nobody is sent away for longer, in seconds: the lag may go down faster than it did, and clients that
@@ -48,6 +54,8 @@ pub struct Pressure {
     began: Instant,
     /// For each topic, what its creates are told while they are shed.
     shed: [RwLock<Option<Refused>>; TOPICS],
+    /// Whether a group that rests under overload is near its limit.
+    close: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -60,6 +68,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Watched {
     valve: Valve,
+    /// Shut where the group is near its limit.
+    close: Valve,
     now: Option<Shut>,
 }
 
@@ -99,13 +109,20 @@ impl Pressure {
     /// With the limits of the configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        Self::within(Limits {
+            records: config.lag_max,
+            bytes: config.lag_max_mib.saturating_mul(MIB),
+        })
+    }
+
+    /// With these limits.
+    #[must_use]
+    pub fn within(limits: Limits) -> Self {
         Self {
-            limits: Limits {
-                records: config.lag_max,
-                bytes: config.lag_max_mib.saturating_mul(MIB),
-            },
+            limits,
             began: Instant::now(),
             shed: Default::default(),
+            close: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -141,16 +158,24 @@ impl Pressure {
     }
 
     /// Takes a look, and sheds or stops shedding.
-    fn look(&self, lags: &Lags, appends: &Appends, at_ms: u64) {
+    pub(crate) fn look(&self, lags: &Lags, appends: &Appends, at_ms: u64) {
         let mut state = self.state.lock();
         let State { groups, sizes } = &mut *state;
         let topics = [Topic::Applications, Topic::Chats, Topic::Messages];
         let means = topics.map(|topic| sizes[topic as usize].look(appends.of(topic)));
         let mut shed = [const { None }; TOPICS];
+        let mut close = false;
         for ((group, watched), lag) in Group::ALL.into_iter().zip(groups).zip(lags) {
             let topic = group.topic() as usize;
             let excess = watched.valve.look(self.limits, *lag, means[topic], at_ms);
             watched.note(group, excess, at_ms);
+            let near = part(self.limits, CLOSE_PERCENT);
+            let is_near = watched
+                .close
+                .look(near, *lag, means[topic], at_ms)
+                .is_some();
+            // What others are late with is no reason for these to work against them.
+            close |= is_near && yields(group);
             if shed[topic].is_none() {
                 shed[topic] = watched.now.map(|shut| shut.refused(group));
             }
@@ -158,6 +183,14 @@ impl Pressure {
         for (told, shed) in self.shed.iter().zip(shed) {
             *told.write() = shed;
         }
+        self.close.store(close, Ordering::Relaxed);
+    }
+
+    /// Whether a group that rests under overload is so far behind that creates are shed soon, or already. Always `false` where nobody
+    /// looks: a process that takes no creates.
+    #[must_use]
+    pub fn is_close(&self) -> bool {
+        self.close.load(Ordering::Relaxed)
     }
 
     /// Why a create of this topic is shed, if it is.
@@ -240,6 +273,18 @@ fn retry(before: &Shut, now: &Excess, at_ms: u64) -> u64 {
         .clamp(1, RETRY_MAX)
 }
 
+/// Limits of which so much is left.
+const fn part(limits: Limits, percent: u64) -> Limits {
+    // No limit stays none, and a limit of one stays a limit.
+    const fn of(limit: u64, percent: u64) -> u64 {
+        limit.saturating_mul(percent).div_ceil(100)
+    }
+    Limits {
+        records: of(limits.records, percent),
+        bytes: of(limits.bytes, percent),
+    }
+}
+
 const fn measure(measure: Measure) -> stats::Measure {
     match measure {
         Measure::Records => stats::Measure::Records,
@@ -257,12 +302,7 @@ mod tests {
     use crate::http::problem::Refusal;
 
     fn pressure(records: u64) -> Pressure {
-        Pressure {
-            limits: Limits { records, bytes: 0 },
-            began: Instant::now(),
-            shed: Default::default(),
-            state: Mutex::default(),
-        }
+        Pressure::within(Limits { records, bytes: 0 })
     }
 
     fn of_index(lag: Option<u64>) -> Lags {
@@ -288,6 +328,23 @@ mod tests {
         pressure.look(&of_index(Some(80)), &Appends::default(), 1_000);
         assert!(pressure.refusal(Topic::Messages).is_none());
         assert!(pressure.shedding().is_empty());
+    }
+
+    #[test]
+    fn workers_hear_of_a_lag_before_creates_are_shed() {
+        let pressure = pressure(100);
+        let close = [75, 76, 61, 60, 75, 101].map(|lag| {
+            pressure.look(&of_index(Some(lag)), &Appends::default(), 0);
+            pressure.is_close()
+        });
+        assert_eq!(close, [false, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn without_a_limit_none_is_near() {
+        let pressure = pressure(0);
+        pressure.look(&of_index(Some(u64::MAX)), &Appends::default(), 0);
+        assert!(!pressure.is_close());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! messages, which may be processes of their own, rest while they hear it and processors are short where
 //! they run. On a machine of their own they have nothing to leave to anybody, and go on. When it is over they
 //! take half of the time for a while: what they had left would otherwise keep everybody waiting as before.
+//! Nobody is told any more when a group comes near to its limit: beyond it creates would be shed altogether.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use chat_core::port::signals::Subject;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::pressure::Pressure;
 use crate::telemetry::Metrics;
 
 /// Between two hints.
@@ -38,6 +40,7 @@ const PRESSURE: &str = "/proc/pressure/cpu";
 #[derive(Debug)]
 pub struct Overload {
     metrics: Arc<Metrics>,
+    pressure: Arc<Pressure>,
     began: Instant,
     /// When a hint came last, in milliseconds from the beginning, and one; 0 for never.
     heard: AtomicU64,
@@ -48,11 +51,12 @@ pub struct Overload {
 }
 
 impl Overload {
-    /// Of a process that counts its requests there.
+    /// Of a process that counts its requests there, and looks how far the groups are behind.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, pressure: Arc<Pressure>) -> Self {
         Self {
             metrics,
+            pressure,
             began: Instant::now(),
             heard: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -69,10 +73,15 @@ impl Overload {
                 _ = tick.tick() => {}
                 () = stop.cancelled() => return,
             }
-            if self.metrics.traffic.is_overloaded() {
+            if self.asks_for_rest() {
                 ports.signals.publish(&[Subject::Overload]).await;
             }
         }
+    }
+
+    /// Whether workers should rest because of the requests that come to this process.
+    fn asks_for_rest(&self) -> bool {
+        self.metrics.traffic.is_overloaded() && !self.pressure.is_close()
     }
 
     /// Hears what the others tell.
@@ -119,11 +128,12 @@ impl Overload {
     /// So many times as long as a batch took a worker here should rest before the next one; 0 for not at all.
     #[must_use]
     pub fn rest_times(&self) -> u32 {
-        if self.metrics.traffic.is_overloaded() || (self.is_told() && processors_are_short()) {
+        if self.asks_for_rest() || (self.is_told() && processors_are_short()) {
             self.note(&self.rested);
             REST_TIMES
         } else {
-            u32::from(self.is_within(&self.rested, EASED) && processors_are_short())
+            let eased = self.is_within(&self.rested, EASED) && !self.pressure.is_close();
+            u32::from(eased && processors_are_short())
         }
     }
 }
@@ -146,11 +156,43 @@ fn waited_percent(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use chat_core::appends::Appends;
+    use chat_core::lag::valve::Limits;
+
     use super::*;
+    use crate::http::guard::Reason;
+    use crate::traffic::{Answered, Shed};
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_told_to_rest_near_the_limit_of_the_lag() {
+        let metrics = Arc::<Metrics>::default();
+        let pressure = Arc::new(Pressure::within(Limits {
+            records: 100,
+            bytes: 0,
+        }));
+        let overload = Overload::new(Arc::clone(&metrics), Arc::clone(&pressure));
+        for _ in 0..1_000 {
+            metrics.traffic.count(Answered {
+                status: 503,
+                created: None,
+                shed: Some(Shed(Some(Reason::AtWork))),
+                took: Duration::ZERO,
+            });
+        }
+        assert!(overload.asks_for_rest());
+        assert_eq!(overload.rest_times(), REST_TIMES);
+        pressure.look(&[Some(90); 4], &Appends::default(), 0);
+        assert_eq!(overload.rest_times(), 0);
+        pressure.look(&[Some(50); 4], &Appends::default(), 1_000);
+        assert!(overload.asks_for_rest());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_told_is_believed_for_a_while() {
-        let overload = Overload::new(Arc::default());
+        let overload = Overload::new(
+            Arc::default(),
+            Arc::new(Pressure::within(Limits::default())),
+        );
         assert!(!overload.is_told());
         // Also at the very beginning, and of two processes at once.
         overload.hear();
@@ -173,7 +215,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_rested_for_is_remembered_for_a_while() {
-        let overload = Overload::new(Arc::default());
+        let overload = Overload::new(
+            Arc::default(),
+            Arc::new(Pressure::within(Limits::default())),
+        );
         overload.note(&overload.rested);
         tokio::time::advance(EASED / 2).await;
         assert!(overload.is_within(&overload.rested, EASED));
