@@ -155,6 +155,7 @@ macro_rules! contract_tests {
             metacharacters_are_ordinary
             scopes_are_apart
             the_highest_revision_stays
+            what_is_staged_can_be_published
             a_tombstone_is_final
             candidates_come_in_order
             pages_put_together_are_the_whole

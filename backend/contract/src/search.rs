@@ -154,6 +154,28 @@ pub async fn the_highest_revision_stays(fixture: &impl Fixture) {
     assert_eq!(search.count(token(1), None).await.unwrap(), 2);
 }
 
+/// What is staged is searchable once it is published, also where more is staged meanwhile; what is staged in vain
+/// is indexed all the same when its turn comes.
+pub async fn what_is_staged_can_be_published(fixture: &impl Fixture) {
+    let search = fixture.open().await.search;
+    let of = |number, text| document(chat(1, 1), number, 1, text);
+    let first = search.stage(vec![of(1, "first")]).await.unwrap();
+    let second = search.stage(vec![of(2, "second")]).await.unwrap();
+    assert_eq!(search.publish(first).await.unwrap(), [Indexed::Done]);
+    let found = find(&*search, query(1, None, "first", Sort::Number)).await;
+    assert_eq!(numbers(&found), [1]);
+    assert_eq!(search.publish(second).await.unwrap(), [Indexed::Done]);
+    let found = find(&*search, query(1, None, "second", Sort::Number)).await;
+    assert_eq!(numbers(&found), [2]);
+
+    drop(search.stage(vec![of(3, "third")]).await.unwrap());
+    let verdicts = index(&*search, vec![of(3, "third")]).await;
+    assert!(matches!(verdicts[..], [Indexed::Done | Indexed::Newer]));
+    let found = find(&*search, query(1, None, "third", Sort::Number)).await;
+    assert_eq!(numbers(&found), [3]);
+    assert_eq!(search.count(token(1), None).await.unwrap(), 3);
+}
+
 /// A deleted message is found by nothing, and nothing older brings it back.
 pub async fn a_tombstone_is_final(fixture: &impl Fixture) {
     let ports = fixture.open().await;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::port::Ports;
 use crate::port::log::{Group, PartitionId};
-use crate::port::search::{Document, Indexed};
+use crate::port::search::{self, Document, Indexed};
 use crate::port::store::{self, MessageKey, MessageRow, State};
 
 /// What indexing a batch did.
@@ -48,18 +48,42 @@ pub async fn documents(ports: &Ports, batches: &[Batch]) -> Result<Vec<Document>
     Ok(rows.into_iter().filter_map(document).collect())
 }
 
-/// Indexes documents, all in one: a visible change of the index costs much the same for one message and for
-/// a thousand. They are searchable when this returns; the positions are the caller's to move.
+/// Documents that the index has, or has to do with, and that are not searchable for sure.
+#[derive(Debug)]
+pub struct Staged {
+    keys: Vec<MessageKey>,
+    /// `None` where there are no documents.
+    staged: Option<search::Staged>,
+}
+
+/// Gives documents to the index ahead of their turn.
 ///
 /// # Errors
-/// Those of the index; indexing again is harmless.
-pub async fn index(ports: &Ports, documents: Vec<Document>) -> Result<Report, Error> {
-    let mut report = Report::default();
-    if documents.is_empty() {
-        return Ok(report);
-    }
+/// Those of the index; staging again is harmless.
+pub async fn stage(ports: &Ports, documents: Vec<Document>) -> Result<Staged, Error> {
     let keys: Vec<MessageKey> = documents.iter().map(|document| document.key).collect();
-    for (key, verdict) in keys.into_iter().zip(ports.search.index(documents).await?) {
+    let staged = match keys.is_empty() {
+        true => None,
+        false => Some(ports.search.stage(documents).await?),
+    };
+    Ok(Staged { keys, staged })
+}
+
+/// Makes staged documents searchable, all in one: a visible change of the index costs much the same for one
+/// message and for a thousand. They are searchable when this returns; the positions are the caller's to move.
+///
+/// # Errors
+/// Those of the index; staging and publishing again is harmless.
+pub async fn publish(ports: &Ports, staged: Staged) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let Staged {
+        keys,
+        staged: Some(staged),
+    } = staged
+    else {
+        return Ok(report);
+    };
+    for (key, verdict) in keys.into_iter().zip(ports.search.publish(staged).await?) {
         match verdict {
             Indexed::Done => report.indexed += 1,
             Indexed::Newer => report.newer += 1,

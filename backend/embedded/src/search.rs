@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Search};
+use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Search, Staged};
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::{AppToken, ChatNumber};
 use parking_lot::{Mutex, RwLock};
@@ -139,7 +139,11 @@ impl Index {
 
 #[async_trait]
 impl Search for Index {
-    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+    async fn publish(&self, staged: Staged) -> Result<Vec<Indexed>, Error> {
+        let documents = match staged {
+            Staged::Documents(documents) => documents,
+            Staged::Written(verdicts) => return Ok(verdicts),
+        };
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.index(documents, false)).await
     }

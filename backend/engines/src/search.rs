@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Rank, Search};
+use chat_core::port::search::{
+    Candidate, Document, Error, Indexed, Listed, Query, Rank, Search, Staged,
+};
 use chat_core::port::store::{ChatKey, MessageKey};
 use chat_core::text;
 use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
@@ -118,28 +120,42 @@ impl Index {
 }
 
 impl Index {
+    /// Durable when it returns, and searchable after the next refresh.
     async fn write(
         &self,
-        documents: Vec<Document>,
+        documents: &[Document],
         replaces: Replaces,
     ) -> Result<Vec<Indexed>, Error> {
         if documents.is_empty() {
             return Ok(Vec::new());
         }
         let http = self.http().await?;
-        // Without the flag, writing to an alias that is gone would make an index of its name.
-        let path = format!("/{}/_bulk?require_alias=true", self.alias);
+        // Without the flag, writing to an alias that is gone would make an index of its name. Of the answer, what
+        // is read of it alone: the rest is several times as long.
+        let read = "error.type,items.index.status,items.index.error.type";
+        let path = format!(
+            "/{}/_bulk?require_alias=true&filter_path={read}",
+            self.alias
+        );
         let send = async |(lines, count): (Vec<u8>, usize)| {
             let answer = http.lines(&path, lines).await?.well()?;
             bulk::verdicts(&answer, count)
         };
-        let requests = futures_util::stream::iter(Requests::new(&documents, replaces)).map(send);
+        let requests = futures_util::stream::iter(Requests::new(documents, replaces)).map(send);
         let indexed: Vec<Vec<Indexed>> = requests.buffered(UNDER_WAY).try_collect().await?;
-        // One refresh for all of it; waiting for the next regular one would cost up to its interval.
-        let path = format!("/{}/_refresh", self.alias);
-        let answer = http.send(Method::Post, &path, None).await?.well()?;
-        whole(&answer)?;
         Ok(indexed.into_iter().flatten().collect())
+    }
+
+    /// One for many documents; waiting for the next regular one would cost up to its interval.
+    async fn refresh(&self) -> Result<(), Error> {
+        let path = format!("/{}/_refresh", self.alias);
+        let answer = self
+            .http()
+            .await?
+            .send(Method::Post, &path, None)
+            .await?
+            .well()?;
+        whole(&answer)
     }
 
     /// Sends a search to the shard of an application; every shard that it asks must answer.
@@ -162,12 +178,26 @@ impl Search for Index {
         BATCH_BYTES
     }
 
-    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
-        self.write(documents, Replaces::Older).await
+    /// The engine indexes while it makes visible what was written before.
+    async fn stage(&self, documents: Vec<Document>) -> Result<Staged, Error> {
+        let written = self.write(&documents, Replaces::Older).await?;
+        Ok(Staged::Written(written))
+    }
+
+    async fn publish(&self, staged: Staged) -> Result<Vec<Indexed>, Error> {
+        let verdicts = match staged {
+            Staged::Written(verdicts) => verdicts,
+            Staged::Documents(documents) => self.write(&documents, Replaces::Older).await?,
+        };
+        if !verdicts.is_empty() {
+            self.refresh().await?;
+        }
+        Ok(verdicts)
     }
 
     async fn repair(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
-        self.write(documents, Replaces::OlderOrSame).await
+        let written = self.write(&documents, Replaces::OlderOrSame).await?;
+        self.publish(Staged::Written(written)).await
     }
 
     async fn list(&self, chat: ChatKey, after: u32, limit: usize) -> Result<Vec<Listed>, Error> {

@@ -38,6 +38,9 @@ use self::transaction::{Work, command};
 
 /// Keys that are removed in one statement, so that nobody waits long for its locks.
 const FORGET_KEYS: u32 = 1_000;
+/// Bytes of the log for one transaction: a batch of short messages is as many as a worker takes, and then whole
+/// statements.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// How long closing waits for whoever holds a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -85,6 +88,10 @@ impl Rows {
 
 #[async_trait]
 impl Store for Rows {
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES
+    }
+
     async fn begin(
         &self,
         group: Group,

@@ -52,7 +52,7 @@ impl Work {
         keys.dedup();
         let mut work = Self {
             chats: BTreeMap::new(),
-            rows: HashMap::new(),
+            rows: HashMap::with_capacity(all().count()),
             live: HashSet::new(),
             keys: HashMap::new(),
             put_keys: Vec::new(),

@@ -243,8 +243,9 @@ pub trait Consumer: Send {
     /// The next thing; records only of partitions that were sought.
     async fn poll(&mut self, limits: PollLimits) -> Result<Polled, Error>;
 
-    /// Records of one partition that have come already; empty where there are none. It asks nobody and answers
-    /// no change of the group, so that a partition stays whose it is while its last batch is at work.
+    /// Records of one partition that have come already; empty where there are none, or where the group wants to
+    /// share out anew. It asks nobody and answers nothing, so that a partition stays whose it is while its last
+    /// batch is at work.
     async fn waiting(&mut self, limits: PollLimits) -> Result<Vec<Record>, Error>;
 
     /// Reads on from this offset. [`Error::OutOfRange`], here or as [`Polled::Gone`] later, where its

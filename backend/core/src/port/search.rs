@@ -53,6 +53,15 @@ pub enum Indexed {
     Refused(String),
 }
 
+/// Documents that were given to the index ahead of their turn: what is left to do for them.
+#[derive(Debug)]
+pub enum Staged {
+    /// All of it.
+    Documents(Vec<Document>),
+    /// Making them searchable. One verdict a document, in order.
+    Written(Vec<Indexed>),
+}
+
 /// Where a document stands in either order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
@@ -108,8 +117,20 @@ pub trait Search: Send + Sync {
         1024 * 1024
     }
 
+    /// Does of indexing what can be done while other documents are being made searchable. What comes of it may
+    /// show already, or not at all before [`Search::publish`]; to be done again harms nothing.
+    async fn stage(&self, documents: Vec<Document>) -> Result<Staged, Error> {
+        Ok(Staged::Documents(documents))
+    }
+
+    /// Returns when all that was staged is durable and searchable. One verdict a document, in order.
+    async fn publish(&self, staged: Staged) -> Result<Vec<Indexed>, Error>;
+
     /// Indexes; returns when all of it is durable and searchable. One verdict a document, in order.
-    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error>;
+    async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
+        let staged = self.stage(documents).await?;
+        self.publish(staged).await
+    }
 
     /// As [`Search::index`], but what is there under the same revision is replaced too: for documents
     /// that are not what their revision should have made of them.

@@ -331,6 +331,12 @@ pub enum Span {
 /// Rows and positions. Reads see what is committed.
 #[async_trait]
 pub trait Store: Send + Sync {
+    /// Bytes of the log that are best applied in one transaction. They bound the memory of a batch whose records
+    /// are batches themselves.
+    fn batch_bytes(&self) -> usize {
+        1024 * 1024
+    }
+
     /// Begins a transaction that owns the positions of these partitions of one topic for one group. They
     /// are different, and in order of index, so that two that want the same do not wait for each other.
     async fn begin(

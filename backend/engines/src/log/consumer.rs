@@ -18,7 +18,7 @@ use super::buffer::Buffer;
 use super::client::{ASK_TIMEOUT, Names, blocking, told};
 use super::identity::Identity;
 use super::reader::{self, Reader};
-use super::rebalance::{Change, Rebalance};
+use super::rebalance::{Change, Rebalance, assign, list, unassign};
 
 /// A member that does not poll for so long is taken for dead by the group.
 const MAX_POLL_INTERVAL_MS: &str = "60000";
@@ -45,6 +45,8 @@ pub(super) struct Member {
     identity: Arc<Identity>,
     reader: Arc<Reader>,
     buffer: Buffer,
+    /// What was met beside records that nobody has asked for yet; the next poll sees to it.
+    met: Option<KafkaError>,
     /// Partitions that have stopped, to be told of.
     gone: VecDeque<Polled>,
     stall: Stall,
@@ -111,6 +113,7 @@ impl Member {
             identity,
             reader,
             buffer: Buffer::default(),
+            met: None,
             gone: VecDeque::new(),
             stall: Stall::new(),
         })
@@ -134,6 +137,11 @@ impl Member {
     async fn change(&mut self, change: Change) -> Result<Polled, Error> {
         match change {
             Change::Revoked(indexes) => {
+                let list = list(&self.topic, &indexes);
+                let client = self.client()?;
+                blocking(ASK_TIMEOUT * 2, move || unassign(&*client, &list))
+                    .await?
+                    .map_err(|error| told(&error))?;
                 self.gone.retain(|gone| {
                     !matches!(gone, Polled::Gone { partition, .. } if indexes.contains(&partition.index))
                 });
@@ -166,7 +174,7 @@ impl Member {
                     parts.push((*index, next));
                 }
                 let client = self.client()?;
-                blocking(ASK_TIMEOUT * 2, move || assign(&client, &list))
+                blocking(ASK_TIMEOUT * 2, move || assign(&*client, &list))
                     .await?
                     .map_err(|error| told(&error))?;
                 for (index, next) in parts {
@@ -183,14 +191,18 @@ impl Member {
         }
     }
 
-    /// Keeps whatever is there already. Also serves the events of the group, which come by polling.
-    fn gather(&mut self, client: &Client) -> Option<KafkaError> {
+    /// Keeps what is there already, up to so many records. Also hears of the events of the group, which come by
+    /// polling.
+    fn gather(&mut self, client: &Client, records: usize) -> Option<KafkaError> {
         let mut stream = client.stream();
-        while !self.buffer.is_full() {
+        for _ in 0..records {
+            if self.buffer.is_full() {
+                break;
+            }
             match stream.next().now_or_never().flatten() {
                 Some(Ok(message)) => self.keep(&message),
                 Some(Err(error)) => return Some(error),
-                None => return None,
+                None => break,
             }
         }
         None
@@ -288,20 +300,6 @@ impl Member {
     }
 }
 
-/// Tells the client which partitions are ours, those aside of which it was told before: whoever told
-/// it then did not wait for the answer.
-fn assign(client: &Client, list: &TopicPartitionList) -> KafkaResult<()> {
-    let known = client.assignment()?;
-    let mut new = TopicPartitionList::with_capacity(list.count());
-    for element in list.elements() {
-        let (topic, partition) = (element.topic(), element.partition());
-        if known.find_partition(topic, partition).is_none() {
-            new.add_partition_offset(topic, partition, element.offset())?;
-        }
-    }
-    client.incremental_assign(&new)
-}
-
 impl Stall {
     fn new() -> Self {
         Self {
@@ -324,11 +322,15 @@ impl Consumer for Member {
                 return Ok(polled);
             }
             // Before anything is handed out: a batch is what is there, not what came first.
-            if let Some(error) = self.gather(&client) {
+            let met = self.met.take();
+            if let Some(error) = met.or_else(|| self.gather(&client, limits.records)) {
                 self.failed(error).await?;
                 if Instant::now() >= deadline && self.gone.is_empty() {
                     return Ok(Polled::Idle);
                 }
+            }
+            if self.rebalance.next().is_some() {
+                continue;
             }
             if let Some(gone) = self.gone.pop_front() {
                 return Ok(gone);
@@ -364,7 +366,11 @@ impl Consumer for Member {
     }
 
     async fn waiting(&mut self, limits: PollLimits) -> Result<Vec<Record>, Error> {
-        // A change that is known comes first; others are heard of by polling alone.
+        if self.met.is_none() {
+            let client = self.client()?;
+            self.met = self.gather(&client, limits.records);
+        }
+        // A change that is known comes first.
         if self.rebalance.next().is_some() {
             return Ok(Vec::new());
         }

@@ -8,19 +8,20 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::Notify;
 
 use super::client;
 
-/// Partitions that came or went.
+/// Partitions that come or go, once the consumer has answered: it has to look up where to begin, and to bring
+/// to an end what is at work. The group waits for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Ours once they are assigned, which is left to the consumer: it has to look up where to begin.
+    /// Ours once they are assigned.
     Assigned(Vec<u32>),
-    /// No longer ours.
+    /// Ours until they are given back.
     Revoked(Vec<u32>),
 }
 
@@ -59,14 +60,12 @@ impl Rebalance {
         self.inner.leaving.store(true, Ordering::SeqCst);
         while let Some(change) = self.next() {
             self.served();
-            if let Change::Assigned(indexes) = change {
-                let mut list = TopicPartitionList::with_capacity(indexes.len());
-                for index in indexes {
-                    list.add_partition(topic, i32::try_from(index).unwrap_or(i32::MAX));
-                }
-                if let Err(error) = consumer.incremental_assign(&list) {
-                    tracing::debug!(%error, "an assignment could not be answered");
-                }
+            let answered = match change {
+                Change::Assigned(indexes) => assign(consumer, &list(topic, &indexes)),
+                Change::Revoked(indexes) => unassign(consumer, &list(topic, &indexes)),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "a change of the group could not be answered");
             }
         }
     }
@@ -99,23 +98,58 @@ impl ConsumerContext for Rebalance {
             .iter()
             .filter_map(|element| u32::try_from(element.partition()).ok());
         let indexes: Vec<u32> = indexes.collect();
-        let answered = match event {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
-                if self.inner.leaving.load(Ordering::SeqCst) =>
-            {
-                consumer.incremental_assign(list)
-            }
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                self.push(Change::Assigned(indexes));
-                Ok(())
-            }
-            _ => {
-                self.push(Change::Revoked(indexes));
-                consumer.incremental_unassign(list)
-            }
+        let comes = matches!(event, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
+        let answered = match (self.inner.leaving.load(Ordering::SeqCst), comes) {
+            (true, true) => consumer.incremental_assign(list),
+            (true, false) => consumer.incremental_unassign(list),
+            (false, true) => return self.push(Change::Assigned(indexes)),
+            (false, false) => return self.push(Change::Revoked(indexes)),
         };
         if let Err(error) = answered {
             tracing::warn!(%error, "a change of the group could not be answered");
         }
     }
+}
+
+/// These partitions, wherever they are read from.
+pub(super) fn list(topic: &str, indexes: &[u32]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(indexes.len());
+    for index in indexes {
+        list.add_partition(topic, i32::try_from(*index).unwrap_or(i32::MAX));
+    }
+    list
+}
+
+/// Tells the client which partitions are ours, those aside of which it was told before: whoever told
+/// it then did not wait for the answer.
+pub(super) fn assign<C: Consumer<Rebalance>>(
+    client: &C,
+    list: &TopicPartitionList,
+) -> KafkaResult<()> {
+    let known = client.assignment()?;
+    let mut new = TopicPartitionList::with_capacity(list.count());
+    for element in list.elements() {
+        let (topic, partition) = (element.topic(), element.partition());
+        if known.find_partition(topic, partition).is_none() {
+            new.add_partition_offset(topic, partition, element.offset())?;
+        }
+    }
+    client.incremental_assign(&new)
+}
+
+/// Gives partitions back, those aside that were given back before: the client refuses all of them because of
+/// one that it does not have.
+pub(super) fn unassign<C: Consumer<Rebalance>>(
+    client: &C,
+    list: &TopicPartitionList,
+) -> KafkaResult<()> {
+    let known = client.assignment()?;
+    let mut old = TopicPartitionList::with_capacity(list.count());
+    for element in list.elements() {
+        let (topic, partition) = (element.topic(), element.partition());
+        if known.find_partition(topic, partition).is_some() {
+            old.add_partition(topic, partition);
+        }
+    }
+    client.incremental_unassign(&old)
 }

@@ -10,8 +10,8 @@ use chat_core::port::store::{
     RenumberedRow, Tally, Transaction, Writes,
 };
 use chat_wire::ids::AppToken;
-use sqlx::MySqlConnection;
 use sqlx::mysql::MySqlArguments;
+use sqlx::{MySqlConnection, SqlStr};
 use uuid::Uuid;
 
 use super::bulk::Bulk;
@@ -249,19 +249,31 @@ async fn run<T: Sized>(
     rows: &[T],
     bind: impl Fn(&mut Values, &T),
 ) -> Result<(), sqlx::Error> {
-    let mut rest = rows;
-    while let Some((text, size, bytes)) = bulk.first(rest.iter().map(T::bytes), rest.len()) {
-        let (these, others) = rest.split_at(size);
-        let mut values = Values::with_capacity(12 * size, bytes);
-        for row in these {
-            bind(&mut values, row);
-        }
-        sqlx::query_with::<_, MySqlArguments>(text, values.into_inner())
-            .execute(&mut *on)
-            .await?;
-        rest = others;
+    let mut next = statement(bulk, rows, &bind);
+    while let Some((text, values, rest)) = next {
+        let sent = sqlx::query_with::<_, MySqlArguments>(text, values).execute(&mut *on);
+        // The next one is written while the server works on this one.
+        let following = async { statement(bulk, rest, &bind) };
+        let (done, following) = tokio::join!(sent, following);
+        done?;
+        next = following;
     }
     Ok(())
+}
+
+/// The statement for the first of these rows, and the rows that it leaves; `None` where there are none.
+fn statement<'r, T: Sized>(
+    bulk: &Bulk,
+    rows: &'r [T],
+    bind: &impl Fn(&mut Values, &T),
+) -> Option<(SqlStr, MySqlArguments, &'r [T])> {
+    let (text, size, bytes) = bulk.first(rows.iter().map(T::bytes), rows.len())?;
+    let (these, rest) = rows.split_at(size);
+    let mut values = Values::with_capacity(12 * size, bytes);
+    for row in these {
+        bind(&mut values, row);
+    }
+    Some((text, values.into_inner(), rest))
 }
 
 fn position(values: &mut Values, row: &PositionRow) {

@@ -7,6 +7,7 @@ mod contract;
 mod errors;
 mod examine;
 mod gone;
+mod group;
 mod namespace;
 mod ports;
 mod reconcile;

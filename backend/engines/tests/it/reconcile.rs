@@ -65,7 +65,8 @@ async fn work(ports: &Ports) {
                     continue;
                 }
                 let documents = index::documents(ports, batches).await.unwrap();
-                index::index(ports, documents).await.unwrap();
+                let staged = index::stage(ports, documents).await.unwrap();
+                index::publish(ports, staged).await.unwrap();
             }
             let applied = apply(
                 ports.store.as_ref(),

@@ -1,5 +1,6 @@
 //! The workers: one loop, two jobs, four groups.
 
+pub mod batch;
 pub mod overload;
 pub(crate) mod rates;
 pub mod reconcile;

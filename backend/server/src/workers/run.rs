@@ -7,38 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled, Record};
+use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled};
 use chat_core::port::{Ports, store};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{GroupName, Metrics};
+use crate::workers::batch::{Work, add, is_full, part, room, size};
 use crate::workers::overload::Overload;
 
 /// Milliseconds that a poll waits for records.
 const POLL_WAIT_MS: u64 = 500;
+/// Records that are taken at once while a batch is being made durable: what it waits for is noticed in between.
+const SLICE: usize = 500;
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// Of a batch a worker takes so small a part while it rests in between: many short rests keep its share as well as a few long ones.
-const REST_PART: usize = 8;
-/// And at most so long: a group that shares out anew waits for all its members.
+/// A worker rests at most so long: a group that shares out anew waits for all its members.
 const REST_MAX: Duration = Duration::from_secs(5);
 /// How often it looks meanwhile whether it may go on.
 const REST_LOOK: Duration = Duration::from_millis(100);
 /// Longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-
-/// Records of one partition that follow each other; there is at least one.
-#[derive(Debug)]
-pub struct Work {
-    /// Whose they are.
-    pub partition: PartitionId,
-    /// In order of offset.
-    pub records: Vec<Record>,
-}
-
-/// From how many partitions a batch is taken at most; all of them together stay within the limits.
-const PARTITIONS: usize = 64;
 
 /// A batch of many records is followed by no other until some time has passed since it began: what comes
 /// meanwhile shares one commit. Where little comes, each record is handled at once; where more waits than
@@ -77,8 +67,8 @@ pub trait Job: Send + Sync {
     /// When the next batch may begin.
     fn pace(&self) -> Pace;
 
-    /// Reads and computes what a batch needs, perhaps while the one before it is still being handled:
-    /// nothing of it shows, and it may be done in vain.
+    /// Does what can be done of a batch while the one before it is still being handled. It may be done in vain
+    /// and done again: what shows of it is right without any of the batch being done.
     async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure>;
 
     /// Does all of it and makes it durable, together with the positions. After an error the same work is
@@ -127,7 +117,7 @@ impl Backoff {
 pub async fn run(
     ports: Ports,
     job: impl Job + 'static,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     overload: &Overload,
     stop: CancellationToken,
 ) {
@@ -179,7 +169,7 @@ async fn consume<J: Job + 'static>(
     ports: &Ports,
     job: &Arc<J>,
     consumer: &mut dyn Consumer,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     overload: &Overload,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -193,14 +183,20 @@ async fn consume<J: Job + 'static>(
         let rests = yields(job.group()) && overload.rest_times() > 0;
         if let Some((work, ready)) = ahead.batch.take() {
             let began = Instant::now();
-            let done = persist(job.as_ref(), &work, ready, metrics, stop);
-            let met = if is_full(&work, limits) && ahead.met.is_none() && !rests {
-                let (done, fetched) = tokio::join!(done, fetch(job, limits, consumer));
-                done?;
-                fetched
+            let looks_ahead = is_full(&work, limits) && ahead.met.is_none() && !rests;
+            let (this, metrics) = (Arc::clone(job), Arc::clone(metrics));
+            let stopped = stop.clone();
+            let done = async move {
+                let done = persist(this.as_ref(), &work, ready, &metrics, &stopped).await;
+                done.map(|()| work)
+            };
+            let (work, met) = if looks_ahead {
+                // On another processor: what it waits for should not wait for the records of the next one.
+                let done = tokio::spawn(done);
+                let (done, fetched) = tokio::join!(done, fetch(job, limits, consumer, stop));
+                (joined(done)??, fetched)
             } else {
-                done.await?;
-                Ok(ahead)
+                (done.await?, Ok(ahead))
             };
             for Work { partition, records } in &work {
                 if let Some(last) = records.last() {
@@ -250,15 +246,6 @@ async fn rest(overload: &Overload, took: Duration) {
     }
 }
 
-/// What a worker takes at once while it rests in between.
-const fn part(limits: PollLimits) -> PollLimits {
-    PollLimits {
-        records: limits.records.div_ceil(REST_PART),
-        bytes: limits.bytes.div_ceil(REST_PART),
-        ..limits
-    }
-}
-
 /// Sees to what a poll met; the records of it become a batch.
 async fn heed<J: Job>(
     ports: &Ports,
@@ -305,34 +292,48 @@ async fn fetch<J: Job + 'static>(
     job: &Arc<J>,
     limits: PollLimits,
     consumer: &mut dyn Consumer,
+    stop: &CancellationToken,
 ) -> Result<Ahead<J::Ready>, Failure> {
     let mut work = Vec::new();
     while let Some(left) = room(&work, limits) {
-        let records = consumer.waiting(left).await?;
+        let slice = PollLimits {
+            records: left.records.min(SLICE),
+            ..left
+        };
+        let records = consumer.waiting(slice).await?;
         if records.is_empty() {
             break;
         }
         add(&mut work, records);
+        tokio::task::yield_now().await;
     }
     if work.is_empty() {
         return Ok(Ahead::NOTHING);
     }
     let job = Arc::clone(job);
-    // On another processor: statements of the batch at hand should not wait for it.
     let prepared = tokio::spawn(async move {
         // What goes wrong is met again when it is the batch's turn, and seen to there.
         let ready = job.prepare(&work).await.ok();
         (work, ready)
     });
-    match prepared.await {
-        Ok(batch) => Ok(Ahead {
-            batch: Some(batch),
-            met: None,
-        }),
-        Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
+    let prepared = tokio::select! {
+        prepared = prepared => prepared,
+        // It may go on for a moment, which harms nothing: it is done again after the next start.
+        () = stop.cancelled() => return Ok(Ahead::NOTHING),
+    };
+    Ok(Ahead {
+        batch: Some(joined(prepared)?),
+        met: None,
+    })
+}
+
+/// What a task of its own came to.
+fn joined<T>(ended: Result<T, JoinError>) -> Result<T, Failure> {
+    ended.map_err(|failure| match failure.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
         // The process ends.
-        Err(_) => Err(Failure::Stopped),
-    }
+        Err(_) => Failure::Stopped,
+    })
 }
 
 /// Whether a worker may fall behind while there are more requests than can be answered, and leaves the
@@ -340,45 +341,6 @@ async fn fetch<J: Job + 'static>(
 /// are shed, and whoever waits to see theirs is served by getting it in at all.
 pub(crate) const fn yields(group: Group) -> bool {
     matches!(group, Group::MessagesStore | Group::MessagesIndex)
-}
-
-/// Adds records of one partition to a batch.
-fn add(work: &mut Vec<Work>, more: Vec<Record>) {
-    let Some(partition) = more.first().map(|record| record.partition) else {
-        return;
-    };
-    match work.iter_mut().find(|one| one.partition == partition) {
-        Some(one) => one.records.extend(more),
-        None => work.push(Work {
-            partition,
-            records: more,
-        }),
-    }
-}
-
-/// What a batch has room for, without waiting; `None` where it is full.
-fn room(work: &[Work], limits: PollLimits) -> Option<PollLimits> {
-    let (count, bytes) = size(work);
-    let left = PollLimits {
-        records: limits.records.saturating_sub(count),
-        bytes: limits.bytes.saturating_sub(bytes),
-        wait_ms: 0,
-    };
-    (work.len() < PARTITIONS && left.records > 0 && left.bytes > 0).then_some(left)
-}
-
-/// Records, and the bytes of their values.
-fn size(work: &[Work]) -> (usize, usize) {
-    let records = work.iter().flat_map(|one| &one.records);
-    records.fold((0, 0), |(count, bytes), record| {
-        (count + 1, bytes + record.value.len())
-    })
-}
-
-/// Whether a batch is so large that more waits behind it.
-fn is_full(work: &[Work], limits: PollLimits) -> bool {
-    let (records, bytes) = size(work);
-    2 * records >= limits.records || 2 * bytes >= limits.bytes
 }
 
 /// Adds what is there already of other partitions, and says what else was met. What belongs to

@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::apply::{self, Batch, Numbers};
 use chat_core::backend::Backend;
-use chat_core::index;
+use chat_core::index::{self, Staged};
 use chat_core::port::log::{Group, PollLimits};
-use chat_core::port::search::Document;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
-use crate::workers::run::{Failure, Job, Pace, Work};
+use crate::workers::batch::Work;
+use crate::workers::run::{Failure, Job, Pace};
 
 /// Records of one commit of the index.
 const BATCH_RECORDS: usize = 16_000;
@@ -44,10 +44,10 @@ impl SearchJob {
     }
 }
 
-/// Records, and what the index should say because of them.
+/// Records, and what the index was given because of them.
 pub struct Ready {
     batches: Vec<Batch>,
-    documents: Vec<Document>,
+    staged: Staged,
 }
 
 #[async_trait]
@@ -70,7 +70,8 @@ impl Job for SearchJob {
         PACE
     }
 
-    /// Waits until the store has what the records say, and reads it there (rule 2).
+    /// Waits until the store has what the records say, reads it there (rule 2), and gives it to the index: what
+    /// is found early is a row all the same, and by its revision nothing older replaces it.
     async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure> {
         let ports = self.backend.ports();
         let epoch = ports.log.epoch(self.group().topic()).await?;
@@ -87,13 +88,14 @@ impl Job for SearchJob {
             }
         }
         let documents = index::documents(ports, &batches).await?;
-        Ok(Ready { batches, documents })
+        let staged = index::stage(ports, documents).await?;
+        Ok(Ready { batches, staged })
     }
 
     async fn handle(&self, _: &[Work], ready: Self::Ready) -> Result<(), Failure> {
         let ports = self.backend.ports();
-        let Ready { batches, documents } = ready;
-        let report = index::index(ports, documents).await?;
+        let Ready { batches, staged } = ready;
+        let report = index::publish(ports, staged).await?;
         // All of it is searchable: only now the positions may move (rule 20).
         apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await?;
         let count = |outcome, events| self.metrics.count(self.group().name(), outcome, events);

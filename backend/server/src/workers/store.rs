@@ -14,12 +14,11 @@ use chat_core::port::store;
 use futures_util::future::join_all;
 
 use crate::telemetry::{GroupName, Metrics};
-use crate::workers::run::{Failure, Job, Pace, Work};
+use crate::workers::batch::Work;
+use crate::workers::run::{Failure, Job, Pace};
 
 /// Records of one transaction.
 const BATCH_RECORDS: usize = 4_000;
-/// Bytes of one transaction: what keeps memory small when every record is a batch of its own.
-const BATCH_BYTES: usize = 1024 * 1024;
 /// Rows are read back at once by whoever wrote them, so the pause is short.
 const PACE: Pace = Pace {
     records: 16,
@@ -53,7 +52,9 @@ impl StoreJob {
             match apply::apply(ports.store.as_ref(), batches, &numbers).await? {
                 Outcome::Applied(report) => {
                     self.count(&report);
-                    ports.signals.publish(&report.subjects).await;
+                    // A hint that nobody waits for here: the next batch should not.
+                    let signals = Arc::clone(&ports.signals);
+                    tokio::spawn(async move { signals.publish(&report.subjects).await });
                     return Ok(());
                 }
                 Outcome::NeedsNumbers(homeless) => {
@@ -231,7 +232,7 @@ impl Job for StoreJob {
     fn limits(&self) -> PollLimits {
         PollLimits {
             records: BATCH_RECORDS,
-            bytes: BATCH_BYTES,
+            bytes: self.backend.ports().store.batch_bytes(),
             wait_ms: 0,
         }
     }

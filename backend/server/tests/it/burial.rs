@@ -14,7 +14,8 @@ use chat_core::port::log::{
     Topic,
 };
 use chat_server::telemetry::Metrics;
-use chat_server::workers::run::{Job as _, Work};
+use chat_server::workers::batch::Work;
+use chat_server::workers::run::Job as _;
 use chat_server::workers::store::StoreJob;
 use parking_lot::Mutex;
 

@@ -364,7 +364,8 @@ impl Alone {
             if group == Group::MessagesIndex {
                 let batches = std::slice::from_ref(&batch);
                 let documents = index::documents(ports, batches).await.unwrap();
-                index::index(ports, documents).await.unwrap();
+                let staged = index::stage(ports, documents).await.unwrap();
+                index::publish(ports, staged).await.unwrap();
             }
             apply(
                 ports.store.as_ref(),
