@@ -186,8 +186,8 @@ impl Pressure {
         self.close.store(close, Ordering::Relaxed);
     }
 
-    /// Whether a group that rests under overload is so far behind that creates are shed soon, or already. Always `false` where nobody
-    /// looks: a process that takes no creates.
+    /// Whether a group that rests under overload is so far behind that creates are shed soon, or already.
+    /// Always `false` where nobody looks: a process that takes no creates.
     #[must_use]
     pub fn is_close(&self) -> bool {
         self.close.load(Ordering::Relaxed)
