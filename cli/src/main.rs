@@ -15,12 +15,17 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use tikv_jemallocator::Jemalloc;
 
 use crate::args::Cli;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::Session;
 use crate::settings::Settings;
+
+/// A load allocates for every request, on the processors that it shares with what it measures.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let matches = match Cli::command().try_get_matches() {

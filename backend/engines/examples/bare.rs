@@ -34,7 +34,12 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::ConnectionManager;
 use sqlx::Connection;
+use tikv_jemallocator::Jemalloc;
 use uuid::Uuid;
+
+/// As in `chatd`.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Rows of a statement, and documents of a request.
 const CHUNK: usize = 1_000;
