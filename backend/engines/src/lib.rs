@@ -6,6 +6,7 @@ mod examine;
 pub mod open;
 
 mod counters;
+mod lanes;
 mod log;
 mod search;
 mod signals;

@@ -30,10 +30,8 @@ use crate::store::Rows;
 /// The events of one cluster.
 pub(crate) struct Events {
     names: Names,
-    /// The topics' names, made once and not for every append.
-    topics: [String; Topic::ALL.len()],
     partitions: [u32; Topic::ALL.len()],
-    producer: Producer,
+    producer: Arc<Producer>,
     reader: Arc<Reader>,
     identity: Arc<Identity>,
 }
@@ -51,7 +49,6 @@ impl Events {
         let partitions = topics::check(&names, &reader, &rows).await?;
         Ok(Self {
             producer: Producer::new(&names, config.create_deadline).map_err(unusable)?,
-            topics: Topic::ALL.map(|topic| names.topic(topic)),
             identity: Arc::new(Identity::new(rows, Arc::clone(&reader))),
             names,
             partitions,
@@ -93,8 +90,7 @@ fn setting(error: &rdkafka::error::KafkaError) -> String {
 impl Log for Events {
     async fn append(&self, topic: Topic, record: NewRecord) -> Result<Appended, Error> {
         let partition = self.place(topic, &record.key);
-        let name = &self.topics[topic as usize];
-        self.producer.append(name, partition, &record).await
+        self.producer.append(partition, record).await
     }
 
     async fn join(&self, group: Group) -> Result<Box<dyn Consumer>, Error> {

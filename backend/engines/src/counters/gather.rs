@@ -1,27 +1,22 @@
 //! Calls that go together: while one script of an application is under way, whoever else asks for its
 //! numbers waits for the next, which serves all of them.
 //!
-//! Where more wait than one script serves, a few scripts go abreast.
-//!
-//! A call alone goes at once, so nobody waits who would not have waited for the server anyway; the more
-//! there is to do, the more goes into one round trip. Applications never wait for each other, and what one
-//! script touches is on one shard of a cluster.
+//! Where more wait than one script serves, a few scripts go abreast. What one script touches is on one shard of
+//! a cluster.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::port::counters::Error;
 use chat_wire::ids::AppToken;
 use futures_util::future::join_all;
-use parking_lot::Mutex;
 use redis::RedisError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::link::{Links, Words};
 use super::scripts::Script;
+use crate::lanes::Lanes;
 
 /// Calls of one script: about 2 ms, in which the server serves nobody else. Fewer would make this, and not
 /// the server, the limit where an answer takes long because the processors are busy.
@@ -43,23 +38,11 @@ struct Waiting {
     reply: oneshot::Sender<Result<Words, Error>>,
 }
 
-/// Whoever serves an application. A panic fails those who wait, and not all who come afterwards.
-struct Serving<'g>(&'g Gather, AppToken);
-
-impl Drop for Serving<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.lanes.lock().remove(&self.1);
-        }
-    }
-}
-
 /// One script, and whoever waits for it.
 pub(super) struct Gather {
     links: Arc<Links>,
     script: Script,
-    /// Of each application that has one under way, those who came since.
-    lanes: Mutex<HashMap<AppToken, Vec<Waiting>>>,
+    lanes: Lanes<AppToken, Waiting>,
 }
 
 impl Gather {
@@ -67,7 +50,7 @@ impl Gather {
         Arc::new(Self {
             links: Arc::clone(links),
             script,
-            lanes: Mutex::default(),
+            lanes: Lanes::default(),
         })
     }
 
@@ -79,7 +62,7 @@ impl Gather {
         call: Call,
     ) -> Result<Words, Error> {
         let (reply, answer) = oneshot::channel();
-        if let Some(first) = self.join(token, Waiting { call, reply }) {
+        if let Some(first) = self.lanes.join(token, Waiting { call, reply }) {
             // Whoever began it may go away; those who joined would wait for ever.
             let gather = Arc::clone(self);
             tokio::spawn(async move { gather.serve(token, shared, vec![vec![first]]).await });
@@ -89,48 +72,25 @@ impl Gather {
             .unwrap_or_else(|_| Err(Error::Unavailable("the call was given up".into())))
     }
 
-    /// Joins those who wait; gives the call back where nothing is under way, which is so from now on.
-    fn join(&self, token: AppToken, waiting: Waiting) -> Option<Waiting> {
-        match self.lanes.lock().entry(token) {
-            Entry::Occupied(mut lane) => {
-                lane.get_mut().push(waiting);
-                None
-            }
-            Entry::Vacant(lane) => {
-                lane.insert(Vec::new());
-                Some(waiting)
-            }
-        }
-    }
-
     /// Those who came meanwhile, for one script or a few; without any, nothing is under way now.
     fn next(&self, token: AppToken) -> Vec<Vec<Waiting>> {
-        match self.lanes.lock().entry(token) {
-            Entry::Occupied(lane) if lane.get().is_empty() => {
-                lane.remove();
-                Vec::new()
-            }
-            Entry::Occupied(mut lane) => {
-                let count = lane.get().len().min(TOGETHER * ABREAST);
-                let mut waiting = lane.get_mut().drain(..count);
-                let batch = |_| waiting.by_ref().take(TOGETHER).collect();
-                (0..count.div_ceil(TOGETHER)).map(batch).collect()
-            }
-            Entry::Vacant(_) => Vec::new(),
-        }
+        let waiting = self.lanes.next(token, TOGETHER * ABREAST);
+        let count = waiting.len();
+        let mut waiting = waiting.into_iter();
+        let batch = |_| waiting.by_ref().take(TOGETHER).collect();
+        (0..count.div_ceil(TOGETHER)).map(batch).collect()
     }
 
     /// Serves those who wait, and those who come meanwhile, until nobody does.
     async fn serve(&self, token: AppToken, shared: Vec<String>, mut batches: Vec<Vec<Waiting>>) {
-        let _serving = Serving(self, token);
+        let _serving = self.lanes.serving(token);
         while !batches.is_empty() {
             let began = Instant::now();
             let busy = batches.iter().map(Vec::len).sum::<usize>() > 1;
             let runs = batches.into_iter().map(|batch| self.run(&shared, batch));
             if let Some(reason) = join_all(runs).await.into_iter().find_map(Result::err) {
                 // They waited for the same server: another round would keep them as long again.
-                let rest = self.lanes.lock().remove(&token).unwrap_or_default();
-                for waiting in rest {
+                for waiting in self.lanes.end(token) {
                     answer(waiting, Err(Error::Unavailable(reason.clone())));
                 }
                 return;

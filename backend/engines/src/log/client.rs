@@ -52,6 +52,17 @@ impl Names {
         }
     }
 
+    /// Of a cluster that librdkafka itself plays.
+    #[cfg(test)]
+    pub(super) fn mock() -> Self {
+        let mut base = ClientConfig::new();
+        base.set("test.mock.num.brokers", "1");
+        Self {
+            prefix: String::new(),
+            base,
+        }
+    }
+
     /// Settings that every client has, to add to.
     pub(super) fn base(&self) -> ClientConfig {
         self.base.clone()
