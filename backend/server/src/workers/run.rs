@@ -35,19 +35,18 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// half a batch holds, nobody pauses.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// Many, in records.
-    pub records: usize,
-    /// From the begin of a batch to that of the next one.
-    pub interval: Duration,
+    /// From so many records on, so long from the begin of a batch to that of the next one; more records and
+    /// longer from step to step.
+    pub steps: &'static [(usize, Duration)],
 }
 
 impl Pace {
-    /// How long to wait after a batch that has taken so long already.
-    fn rest(&self, work: &[Work], limits: PollLimits, took: Duration) -> Duration {
-        let (records, _) = size(work);
-        match records >= self.records && !is_full(work, limits) {
-            true => self.interval.saturating_sub(took),
-            false => Duration::ZERO,
+    /// How long to wait after a batch of so many records that has taken so long already.
+    fn rest(&self, records: usize, took: Duration) -> Duration {
+        let reached = |(least, _): &&(usize, Duration)| records >= *least;
+        match self.steps.iter().rev().find(reached) {
+            Some((_, interval)) => interval.saturating_sub(took),
+            None => Duration::ZERO,
         }
     }
 }
@@ -206,9 +205,10 @@ async fn consume<J: Job + 'static>(
             ahead = met?;
             let took = began.elapsed();
             let pause = async {
-                match rests {
-                    true => rest(overload, took).await,
-                    false => tokio::time::sleep(pace.rest(&work, limits, took)).await,
+                if rests {
+                    rest(overload, took).await;
+                } else if !is_full(&work, limits) {
+                    tokio::time::sleep(pace.rest(size(&work).0, took)).await;
                 }
             };
             tokio::select! {
@@ -429,5 +429,25 @@ async fn persist<J: Job>(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_is_that_of_the_highest_step_and_counts_from_the_begin() {
+        const STEPS: &[(usize, Duration)] = &[
+            (16, Duration::from_millis(25)),
+            (128, Duration::from_millis(75)),
+        ];
+        let ms = Duration::from_millis;
+        let pace = Pace { steps: STEPS };
+        assert_eq!(pace.rest(15, ms(0)), Duration::ZERO);
+        assert_eq!(pace.rest(16, ms(10)), ms(15));
+        assert_eq!(pace.rest(127, ms(30)), Duration::ZERO);
+        assert_eq!(pace.rest(128, ms(30)), ms(45));
+        assert_eq!(pace.rest(4_000, ms(80)), Duration::ZERO);
     }
 }

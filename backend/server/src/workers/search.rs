@@ -19,8 +19,7 @@ const BATCH_RECORDS: usize = 16_000;
 /// A visible change of the index makes a segment, which is merged with others again and again: with
 /// many messages a second, waiting for more of them costs less than anything else saves.
 const PACE: Pace = Pace {
-    records: 64,
-    interval: Duration::from_millis(300),
+    steps: &[(64, Duration::from_millis(300))],
 };
 /// Pause between two looks at the store's position.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);

@@ -19,10 +19,13 @@ use crate::workers::run::{Failure, Job, Pace};
 
 /// Records of one transaction.
 const BATCH_RECORDS: usize = 4_000;
-/// Rows are read back at once by whoever wrote them, so the pause is short.
+/// Rows are read back at once by whoever wrote them, so the pause is short; where thousands come in a second, what
+/// a commit costs beside its rows is worth a longer one.
 const PACE: Pace = Pace {
-    records: 16,
-    interval: Duration::from_millis(25),
+    steps: &[
+        (16, Duration::from_millis(25)),
+        (128, Duration::from_millis(75)),
+    ],
 };
 /// Rounds in which numbers are taken for messages that found theirs taken.
 const HOUSING_ROUNDS: usize = 8;
