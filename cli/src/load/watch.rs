@@ -21,9 +21,13 @@ use crate::load::world::World;
 const LAG_EVERY: Duration = Duration::from_secs(1);
 /// Samples that are followed at once; others are left out.
 const FOLLOWED_MAX: usize = 8;
-/// Pauses between two looks for a row, and for a document: looking is load too.
+/// Least pauses between two looks for a row, and for a document: looking is load too.
 const ROW_EVERY: Duration = Duration::from_millis(5);
 const DOCUMENT_EVERY: Duration = Duration::from_millis(100);
+/// What is late is looked for the less often the longer it takes, so many times in as long again: beside the
+/// least pause it seems later than it is by a tenth.
+const LOOKS: u32 = 10;
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A sample that cannot be seen for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -177,7 +181,7 @@ async fn follow(
             if matches!(read.await, Ok(Read::Ready(_))) {
                 return since.elapsed();
             }
-            tokio::time::sleep(ROW_EVERY).await;
+            pause(since, ROW_EVERY).await;
         }
     };
     let query = Query {
@@ -193,11 +197,16 @@ async fn follow(
             if found.is_ok_and(|page| !page.hits.is_empty()) {
                 return since.elapsed();
             }
-            tokio::time::sleep(DOCUMENT_EVERY).await;
+            pause(since, DOCUMENT_EVERY).await;
         }
     };
     tokio::join!(
         async { tokio::time::timeout(PATIENCE, row).await.ok() },
         async { tokio::time::timeout(PATIENCE, document).await.ok() },
     )
+}
+
+/// Until the next look for what has been looked for since then.
+async fn pause(since: Instant, least: Duration) {
+    tokio::time::sleep((since.elapsed() / LOOKS).clamp(least, PAUSE_MAX)).await;
 }
