@@ -77,26 +77,29 @@ pub fn token(gram: &str) -> Cow<'_, str> {
 /// Bits of a character in a packed gram: one more than the highest code point needs no more.
 const PACKED_BITS: u32 = 21;
 
-/// The tokens of all different grams of 1 to [`MAX_GRAM_CHARS`] characters, separated by blanks, in
-/// order of code points.
+/// The [`token`]s of the different grams of one and of three characters, and of the last two, separated by
+/// blanks, in order of code points.
 ///
-/// The same as [`token`] of each of [`distinct_grams`], several times as fast: what is sorted are
-/// numbers. A gram is packed into one with its first character at the top; a missing character is 0, and
-/// the others are one more than their code point.
+/// Two characters need no token of their own: tokens of three begin with them, unless the text ends there. No
+/// character's token begins with that of another one.
+///
+/// What is sorted are numbers, which is several times as fast as sorting texts. A gram is packed into one
+/// with its first character at the top; a missing character is 0, and the others are one more than their code
+/// point.
 #[must_use]
 pub fn tokens(normalized: &str) -> String {
     let (mut first, mut second) = (0, 0);
-    let mut grams = Vec::with_capacity(MAX_GRAM_CHARS * normalized.len());
+    let mut grams = Vec::with_capacity(2 * normalized.len());
     for c in normalized.chars() {
         let third = u64::from(u32::from(c)) + 1;
         grams.push(third << (2 * PACKED_BITS));
-        if second != 0 {
-            grams.push((second << (2 * PACKED_BITS)) | (third << PACKED_BITS));
-        }
         if first != 0 {
             grams.push((first << (2 * PACKED_BITS)) | (second << PACKED_BITS) | third);
         }
         (first, second) = (second, third);
+    }
+    if first != 0 {
+        grams.push((first << (2 * PACKED_BITS)) | (second << PACKED_BITS));
     }
     grams.sort_unstable();
     grams.dedup();
@@ -253,6 +256,7 @@ mod tests {
         prop_oneof![
             any::<String>(),
             "[aAbB ]{0,12}",
+            "[\t\u{1}\u{10} _\\\\1;]{0,6}",
             "[aÄäé\u{301}\u{308}\u{344}ﬁﬃfiIıİßsſKKΣσς日本한하ᄒ_%\" \\\\]{0,12}",
         ]
     }
@@ -296,10 +300,20 @@ mod tests {
         }
 
         #[test]
-        fn tokens_are_those_of_the_distinct_grams(text in text()) {
-            let grams = distinct_grams(&text, MAX_GRAM_CHARS);
-            let expected: Vec<_> = grams.into_iter().map(token).collect();
+        fn tokens_are_those_of_one_and_three_characters_and_of_the_last_two(text in text()) {
+            let all = distinct_grams(&text, MAX_GRAM_CHARS);
+            let last = grams(&text, 2).last();
+            let kept = |gram: &&str| gram.chars().count() != 2 || Some(*gram) == last;
+            let expected: Vec<_> = all.into_iter().filter(kept).map(token).collect();
             prop_assert_eq!(tokens(&text), expected.join(" "));
+        }
+
+        #[test]
+        fn two_characters_begin_a_token_where_they_are_in_the_text(text in text(), two in text()) {
+            let Some(two) = grams(&two, 2).next() else { return Ok(()) };
+            let token = token(two);
+            let begun = tokens(&text).split(' ').any(|one| one.starts_with(&*token));
+            prop_assert_eq!(begun, text.contains(two));
         }
 
         #[test]

@@ -301,17 +301,19 @@ fn scope(token: AppToken, chat: Option<ChatNumber>) -> Value {
     }
 }
 
-/// A text is the conjunction of its longest grams, and a short one is a gram itself. What has all of
-/// them need not have them in that order: the body decides (rule 20).
+/// A text is the conjunction of its longest grams; one of two characters is how a gram begins, and one character
+/// is a gram itself. What has all of them need not have them in that order: the body decides (rule 20).
 fn grams(text: &str) -> Value {
     let mut longest: Vec<&str> = text::grams(text, text::MAX_GRAM_CHARS).collect();
     longest.sort_unstable();
     longest.dedup();
     let tokens: Vec<_> = longest.into_iter().map(text::token).collect();
-    if tokens.is_empty() {
-        json!({ "term": { "grams": text::token(text) } })
-    } else {
+    if !tokens.is_empty() {
         json!({ "match": { "grams": { "query": tokens.join(" "), "operator": "and" } } })
+    } else if text.chars().nth(1).is_some() {
+        json!({ "prefix": { "grams": text::token(text) } })
+    } else {
+        json!({ "term": { "grams": text::token(text) } })
     }
 }
 
@@ -383,13 +385,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_texts_are_conjunctions_and_short_ones_terms() {
+    fn long_texts_are_conjunctions_and_short_ones_prefixes_or_terms() {
         let all =
             |tokens: &str| json!({ "match": { "grams": { "query": tokens, "operator": "and" } } });
         assert_eq!(grams("a b"), all("a_b"));
         assert_eq!(grams("abcd"), all("abc bcd"));
         assert_eq!(grams("ababab"), all("aba bab"));
         assert_eq!(grams("_"), json!({ "term": { "grams": "\\_" } }));
-        assert_eq!(grams("日本"), json!({ "term": { "grams": "日本" } }));
+        assert_eq!(grams("日"), json!({ "term": { "grams": "日" } }));
+        assert_eq!(grams("日本"), json!({ "prefix": { "grams": "日本" } }));
+        assert_eq!(grams("_ "), json!({ "prefix": { "grams": "\\__" } }));
     }
 }

@@ -183,7 +183,7 @@ mod tests {
         let token = "01".repeat(16);
         assert_eq!(lines[0]["index"]["_id"], format!("{token}|1|1"));
         assert_eq!(lines[0]["index"]["version"], 9);
-        assert_eq!(lines[1]["grams"], "_ _b _b\\_ \\_ a a_ a_b b b\\_");
+        assert_eq!(lines[1]["grams"], "_ _b\\_ \\_ a a_b b b\\_");
         assert_eq!(lines[1]["scope"], format!("{token}|1"));
         assert_eq!(lines[3]["deleted"], true);
         assert_eq!(lines[3].get("grams"), None);

@@ -9,7 +9,7 @@ use crate::error::Error;
 
 const SETTING: &str = "ELASTICSEARCH_URL";
 /// Version of the mapping; it stands in the index as `_meta.chat_schema`.
-pub(super) const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 3;
 const TEMPLATE: &str = include_str!("../../../../migrations/elasticsearch/messages.json");
 
 /// The name under which the index is used.
@@ -77,7 +77,7 @@ pub(super) async fn check(http: &Http, alias: &str) -> Result<(), Error> {
             return Err(Error::wrong(
                 SETTING,
                 format!("index '{name}' has a mapping of {is}, this program uses version {SCHEMA}"),
-                "remove the index, run `chatd migrate`, and let it be filled again from the store, or choose another index prefix",
+                "remove the index, run `chatd migrate` and `chatctl reconcile --full --execute`, which fills it again from the rows, or choose another index prefix",
             ));
         }
     }
