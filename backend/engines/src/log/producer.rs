@@ -39,8 +39,7 @@ const LINGER_MS: &str = "0.1";
 /// in the client, which gives up on it in time.
 const HOLD: Duration = Duration::from_millis(100);
 /// Where records come faster than they go, this is from the begin of a set to that of the partition's next for
-/// each other partition that has one under way: what a request costs the broker hardly depends on how many
-/// records are in it.
+/// each other partition that has one under way: the broker pays by the request more than by the record.
 const PACE: Duration = Duration::from_millis(1);
 /// The same at most, however many have one under way.
 const PACE_MAX: Duration = Duration::from_millis(5);
