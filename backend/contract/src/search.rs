@@ -161,10 +161,10 @@ pub async fn what_is_staged_can_be_published(fixture: &impl Fixture) {
     let of = |number, text| document(chat(1, 1), number, 1, text);
     let first = search.stage(vec![of(1, "first")]).await.unwrap();
     let second = search.stage(vec![of(2, "second")]).await.unwrap();
-    assert_eq!(search.publish(first).await.unwrap(), [Indexed::Done]);
+    assert_eq!(search.publish(first, &[]).await.unwrap(), [Indexed::Done]);
     let found = find(&*search, query(1, None, "first", Sort::Number)).await;
     assert_eq!(numbers(&found), [1]);
-    assert_eq!(search.publish(second).await.unwrap(), [Indexed::Done]);
+    assert_eq!(search.publish(second, &[]).await.unwrap(), [Indexed::Done]);
     let found = find(&*search, query(1, None, "second", Sort::Number)).await;
     assert_eq!(numbers(&found), [2]);
 

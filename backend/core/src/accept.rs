@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::backend::Backend;
@@ -37,7 +37,7 @@ impl Backend {
         count: u32,
         key: Option<StoredKey>,
     ) -> Result<Ticket, Error> {
-        let uid = Uuid::now_v7();
+        let uid = self.new_uid();
         let mut keyed = key.map(|key| self.keyed(key, uid));
         for _ in 0..TAKE_ROUNDS {
             let take = Take {
@@ -95,24 +95,31 @@ impl Backend {
         }
     }
 
-    /// Appends within the deadline that began when the number was taken; returns when it is durable.
+    /// Appends an event that carries no number, so that its deadline begins now.
+    pub(crate) async fn append_now(&self, event: &Event) -> Result<(), Error> {
+        self.append(event, self.new_uid(), self.uptime()).await
+    }
+
+    /// Appends within the deadline that began when the number was taken, as [`Backend::uptime`] told
+    /// then; returns when it is durable.
     pub(crate) async fn append(
         &self,
         event: &Event,
         uid: Uuid,
-        taken_at: Instant,
+        taken_at: Duration,
     ) -> Result<(), Error> {
         let deadline = taken_at + self.settings().create_deadline;
+        let left = deadline.saturating_sub(self.uptime());
         let record = event.encode(uid);
         self.appends()
             .count(event.topic(), record.key.len() + record.value.len());
         let append = self.ports().log.append(event.topic(), record);
-        match timeout_at(deadline, append).await {
+        match timeout(left, append).await {
             // An acknowledgement that came late is as good as none: a recovery may have gone on
             // without it (rule 5).
-            Ok(Ok(_)) if Instant::now() <= deadline => Ok(()),
+            Ok(Ok(_)) if self.uptime() <= deadline => Ok(()),
             Ok(Ok(_)) | Err(_) => Err(Error::NotAcknowledged),
-            Ok(Err(log::Error::Unavailable(reason))) => {
+            Ok(Err(log::Error::Unavailable(reason) | log::Error::NotAppended(reason))) => {
                 tracing::warn!(topic = event.topic().name(), reason, "an append failed");
                 Err(Error::NotAcknowledged)
             }

@@ -2,10 +2,7 @@
 
 use chat_wire::applications::Application;
 use chat_wire::ids::AppToken;
-use chat_wire::time::Timestamp;
 use std::time::Duration;
-use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::accept::detached;
 use crate::backend::Backend;
@@ -46,10 +43,10 @@ impl Backend {
         name: String,
         key: Option<StoredKey>,
     ) -> Result<AppToken, Error> {
-        let taken_at = Instant::now();
-        let new = AppToken::from_bytes(*Uuid::new_v4().as_bytes());
-        let mut keyed = key.map(|key| self.keyed(key, Uuid::now_v7()));
-        let uid = keyed.map_or_else(Uuid::now_v7, |keyed| keyed.uid);
+        let taken_at = self.uptime();
+        let new = self.new_token();
+        let mut keyed = key.map(|key| self.keyed(key, self.new_uid()));
+        let uid = keyed.map_or_else(|| self.new_uid(), |keyed| keyed.uid);
         let (token, uid, generation) = loop {
             match self.ports().counters.open(new, keyed).await? {
                 Opened::Granted { generation } => break (new, uid, generation),
@@ -75,7 +72,7 @@ impl Backend {
         let event = Event::ApplicationCreated(ApplicationCreated {
             application_token: token,
             name,
-            created_at: Timestamp::now(),
+            created_at: self.now(),
             generation,
             key,
         });
@@ -107,10 +104,10 @@ impl Backend {
         let event = Event::ApplicationRenamed(ApplicationRenamed {
             application_token: token,
             name,
-            at: Timestamp::now(),
+            at: self.now(),
         });
         let backend = self.clone();
-        detached(async move { backend.append(&event, Uuid::now_v7(), Instant::now()).await }).await
+        detached(async move { backend.append_now(&event).await }).await
     }
 
     /// Reads an application.

@@ -4,7 +4,12 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_wire::ids::AppToken;
+use chat_wire::time::Timestamp;
+use uuid::Uuid;
+
 use crate::appends::Appends;
+use crate::clock::Sources;
 use crate::port::Ports;
 use crate::reconcile::Reconciler;
 use crate::recover::Recovery;
@@ -44,6 +49,7 @@ pub struct Backend {
 struct Inner {
     ports: Ports,
     settings: Settings,
+    sources: Sources,
     recovery: Recovery,
     settler: Settler,
     reconciler: Reconciler,
@@ -54,10 +60,17 @@ impl Backend {
     /// Puts the rules over these ports.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
+        Self::with_sources(ports, settings, Sources::default())
+    }
+
+    /// The same with a clock and identifiers from elsewhere: for tests and the simulation.
+    #[must_use]
+    pub fn with_sources(ports: Ports, settings: Settings, sources: Sources) -> Self {
         Self {
             inner: Arc::new(Inner {
                 ports,
                 settings,
+                sources,
                 recovery: Recovery::default(),
                 settler: Settler::default(),
                 reconciler: Reconciler::default(),
@@ -95,6 +108,26 @@ impl Backend {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    /// The wall clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.sources.clock.now()
+    }
+
+    /// Time that goes on while the machine is suspended; see [`crate::clock::Clock::uptime`].
+    pub(crate) fn uptime(&self) -> Duration {
+        self.inner.sources.clock.uptime()
+    }
+
+    /// A new identifier of an event, a claim or a run.
+    pub(crate) fn new_uid(&self) -> Uuid {
+        self.inner.sources.ids.uid()
+    }
+
+    /// A new token of an application.
+    pub(crate) fn new_token(&self) -> AppToken {
+        self.inner.sources.ids.token()
     }
 
     pub(crate) fn recovery(&self) -> &Recovery {

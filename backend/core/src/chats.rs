@@ -2,9 +2,7 @@
 
 use chat_wire::chats::{Chat, ChatPage};
 use chat_wire::ids::{AppToken, ChatNumber};
-use chat_wire::time::Timestamp;
 use std::time::Duration;
-use tokio::time::Instant;
 
 use crate::accept::{Ticket, detached};
 use crate::applications::Read;
@@ -35,7 +33,7 @@ impl Backend {
         token: AppToken,
         key: Option<StoredKey>,
     ) -> Result<ChatNumber, Error> {
-        let taken_at = Instant::now();
+        let taken_at = self.uptime();
         let ticket = self.take(Counter::Chats(token), 1, key).await?;
         let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
         let number = ChatNumber::new(grant.first).ok_or(Error::Exhausted)?;
@@ -43,7 +41,7 @@ impl Backend {
             let event = Event::ChatCreated(ChatCreated {
                 application_token: token,
                 chat_number: number,
-                created_at: Timestamp::now(),
+                created_at: self.now(),
                 generation: grant.generation,
                 key,
             });

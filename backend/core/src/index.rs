@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::port::Ports;
 use crate::port::log::{Group, PartitionId};
-use crate::port::search::{self, Document, Indexed};
+use crate::port::search::{self, Document, IndexPosition, Indexed};
 use crate::port::store::{self, MessageKey, MessageRow, State};
 
 /// What indexing a batch did.
@@ -74,16 +74,16 @@ pub async fn stage(ports: &Ports, documents: Vec<Document>) -> Result<Staged, Er
 ///
 /// # Errors
 /// Those of the index; staging and publishing again is harmless.
-pub async fn publish(ports: &Ports, staged: Staged) -> Result<Report, Error> {
+pub async fn publish(
+    ports: &Ports,
+    staged: Staged,
+    positions: &[IndexPosition],
+) -> Result<Report, Error> {
     let mut report = Report::default();
-    let Staged {
-        keys,
-        staged: Some(staged),
-    } = staged
-    else {
-        return Ok(report);
-    };
-    for (key, verdict) in keys.into_iter().zip(ports.search.publish(staged).await?) {
+    let Staged { keys, staged } = staged;
+    let staged = staged.unwrap_or(search::Staged::Documents(Vec::new()));
+    let verdicts = ports.search.publish(staged, positions).await?;
+    for (key, verdict) in keys.into_iter().zip(verdicts) {
         match verdict {
             Indexed::Done => report.indexed += 1,
             Indexed::Newer => report.newer += 1,

@@ -8,6 +8,7 @@ pub mod applications;
 pub mod apply;
 pub mod backend;
 pub mod chats;
+pub mod clock;
 pub mod error;
 pub mod event;
 pub mod examine;

@@ -2,9 +2,7 @@
 
 use chat_wire::ids::MessageNumber;
 use chat_wire::messages::{BatchCreated, Message, MessagePage, NewMessage};
-use chat_wire::time::Timestamp;
 use std::time::Duration;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::accept::{Ticket, detached};
@@ -78,7 +76,7 @@ impl Backend {
         messages: Vec<NewMessage>,
         key: Option<StoredKey>,
     ) -> Result<Created, Error> {
-        let taken_at = Instant::now();
+        let taken_at = self.uptime();
         let count = u32::try_from(messages.len()).map_err(|_| Error::Exhausted)?;
         let ticket = self.take(Counter::Messages(chat), count, key).await?;
         let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
@@ -92,7 +90,7 @@ impl Backend {
                 application_token: chat.token,
                 chat_number: chat.chat,
                 first: range.first,
-                created_at: Timestamp::now(),
+                created_at: self.now(),
                 generation: grant.generation,
                 key,
                 messages: lines(messages, grant.uid),
@@ -121,10 +119,10 @@ impl Backend {
             chat_number: key.chat.chat,
             message_number: key.number,
             body,
-            at: Timestamp::now(),
+            at: self.now(),
         });
         let backend = self.clone();
-        detached(async move { backend.append(&event, Uuid::now_v7(), Instant::now()).await }).await
+        detached(async move { backend.append_now(&event).await }).await
     }
 
     /// Deletes a message for good; durable when this returns.
@@ -137,10 +135,10 @@ impl Backend {
             application_token: key.chat.token,
             chat_number: key.chat.chat,
             message_number: key.number,
-            at: Timestamp::now(),
+            at: self.now(),
         });
         let backend = self.clone();
-        detached(async move { backend.append(&event, Uuid::now_v7(), Instant::now()).await }).await
+        detached(async move { backend.append_now(&event).await }).await
     }
 
     async fn writable(&self, key: MessageKey) -> Result<(), Error> {

@@ -177,7 +177,7 @@ impl Backend {
         row.highest = row.highest.max(reached);
         row.settled_through = row.settled_through.max(reached);
         let voids = missing.len() as u64;
-        let now = Timestamp::now();
+        let now = self.now();
         let rows = missing.into_iter().filter_map(MessageNumber::new);
         tx.write(Writes {
             insert_messages: rows.map(|number| void_row(chat, number, now)).collect(),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use chat_core::limits;
 use chat_core::port::log::{
-    Appended, Consumer, Error, Group, Log, NewRecord, PartitionId, PollLimits, Record, Topic,
+    Appended, Consumer, Error, Group, Log, LogId, NewRecord, PartitionId, PollLimits, Record, Topic,
 };
 use chat_wire::time::Timestamp;
 use sqlx::pool::PoolConnection;
@@ -221,6 +221,10 @@ impl Log for Events {
         limits: PollLimits,
     ) -> Result<Vec<Record>, Error> {
         self.shared.read(partition, from, limits).await
+    }
+
+    async fn identity(&self) -> Result<LogId, Error> {
+        Ok(self.shared.id)
     }
 
     async fn epoch(&self, topic: Topic) -> Result<u32, Error> {

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::port::search::{Candidate, Document, Error, Indexed, Listed, Query, Search, Staged};
+use chat_core::port::search::{
+    Candidate, Document, Error, IndexPosition, Indexed, Listed, Query, Search, Staged,
+};
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::{AppToken, ChatNumber};
 use parking_lot::{Mutex, RwLock};
@@ -139,7 +141,15 @@ impl Index {
 
 #[async_trait]
 impl Search for Index {
-    async fn publish(&self, staged: Staged) -> Result<Vec<Indexed>, Error> {
+    async fn positions(&self) -> Result<Vec<IndexPosition>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn publish(
+        &self,
+        staged: Staged,
+        _positions: &[IndexPosition],
+    ) -> Result<Vec<Indexed>, Error> {
         let documents = match staged {
             Staged::Documents(documents) => documents,
             Staged::Written(verdicts) => return Ok(verdicts),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chat_core::port::log::{
-    Appended, Consumer, Error, Group, Log, NewRecord, PartitionId, PollLimits, Record, Topic,
+    Appended, Consumer, Error, Group, Log, LogId, NewRecord, PartitionId, PollLimits, Record, Topic,
 };
 
 use self::client::{Names, told};
@@ -128,6 +128,10 @@ impl Log for Events {
         limits: PollLimits,
     ) -> Result<Vec<Record>, Error> {
         self.reader.read(partition, from, limits).await
+    }
+
+    async fn identity(&self) -> Result<LogId, Error> {
+        self.identity.log_id().await
     }
 
     async fn epoch(&self, topic: Topic) -> Result<u32, Error> {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chat_core::port::search::{
-    Candidate, Document, Error, Indexed, Listed, Query, Rank, Search, Staged,
+    Candidate, Document, Error, IndexPosition, Indexed, Listed, Query, Rank, Search, Staged,
 };
 use chat_core::port::store::{ChatKey, MessageKey};
 use chat_core::text;
@@ -184,7 +184,15 @@ impl Search for Index {
         Ok(Staged::Written(written))
     }
 
-    async fn publish(&self, staged: Staged) -> Result<Vec<Indexed>, Error> {
+    async fn positions(&self) -> Result<Vec<IndexPosition>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn publish(
+        &self,
+        staged: Staged,
+        _positions: &[IndexPosition],
+    ) -> Result<Vec<Indexed>, Error> {
         let verdicts = match staged {
             Staged::Written(verdicts) => verdicts,
             Staged::Documents(documents) => self.write(&documents, Replaces::Older).await?,
@@ -197,7 +205,7 @@ impl Search for Index {
 
     async fn repair(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
         let written = self.write(&documents, Replaces::OlderOrSame).await?;
-        self.publish(Staged::Written(written)).await
+        self.publish(Staged::Written(written), &[]).await
     }
 
     async fn list(&self, chat: ChatKey, after: u32, limit: usize) -> Result<Vec<Listed>, Error> {

@@ -277,8 +277,8 @@ impl Store for Rows {
         }
     }
 
-    async fn raise_generation(&self, token: AppToken) -> Result<u32, Error> {
-        self.next_generation(token).await
+    async fn raise_generation(&self, token: AppToken, seen: u32) -> Result<u32, Error> {
+        self.next_generation(token, seen).await
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -147,7 +147,7 @@ impl Backend {
         let Ok(since) = Timestamp::from_micros(intention.at) else {
             return true;
         };
-        let now = Timestamp::now();
+        let now = self.now();
         // Of a clock that is far ahead nothing can be said: a letter may come twice then, and no
         // partition stands still.
         let apart = now.millis_since(since).max(since.millis_since(now));
@@ -177,7 +177,7 @@ impl Backend {
             epoch,
             offsets,
             ends,
-            at: Timestamp::now().as_micros(),
+            at: self.now().as_micros(),
         })
     }
 

@@ -156,7 +156,7 @@ impl Backend {
             return Ok(());
         };
         let store = &self.ports().store;
-        let claim = Uuid::now_v7();
+        let claim = self.new_uid();
         let epoch = self.ports().log.epoch(first.id().partition.topic).await?;
         let row = |id: LetterId, fate: Fate, at: Timestamp, reason: &str| LetterRow {
             partition: id.partition,
@@ -167,12 +167,12 @@ impl Backend {
             at,
             reason: reason.to_owned(),
         };
-        let stale = Timestamp::now().minus(INTENTION);
+        let stale = self.now().minus(INTENTION);
         let (fate, reason) = match sentence {
             Sentence::Replay => (Fate::Replaying, ""),
             Sentence::Discard(reason) => (Fate::Discarded, reason.as_str()),
         };
-        let now = Timestamp::now();
+        let now = self.now();
         let wanted: Vec<LetterRow> = letters
             .iter()
             .map(|one| row(one.id(), fate, now, reason))
@@ -193,7 +193,7 @@ impl Backend {
             match appended {
                 Ok(()) => {
                     decision.done += 1;
-                    rows.push(row(id, Fate::Replayed, Timestamp::now(), ""));
+                    rows.push(row(id, Fate::Replayed, self.now(), ""));
                 }
                 Err(error) => {
                     fail(decision, id.text(), &error);

@@ -1,8 +1,11 @@
 //! The log: events in partitions, read by groups at their own pace.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use chat_wire::time::Timestamp;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Why the log did not do what it was asked.
@@ -11,6 +14,10 @@ pub enum Error {
     /// The engine is away or slow; an append may have happened.
     #[error("the log does not answer: {0}")]
     Unavailable(String),
+    /// The record is certainly not in the log, and will not come to be there: the engine rolled the
+    /// append back, or never saw it. A later append may succeed.
+    #[error("the log took nothing: {0}")]
+    NotAppended(String),
     /// The engine answered that this can never be appended.
     #[error("the log refuses the record: {0}")]
     Refused(String),
@@ -29,7 +36,7 @@ impl Error {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::NotAppended(_) => true,
             Self::Refused(_) | Self::OutOfRange { .. } => false,
         }
     }
@@ -128,6 +135,39 @@ impl Group {
             Self::ChatsStore => Topic::Chats,
             Self::MessagesStore | Self::MessagesIndex => Topic::Messages,
         }
+    }
+}
+
+/// Says which log this is. A log that was made anew has another identity, even if its topics and
+/// offsets are the same; one that was restored from a backup keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId([u8; 16]);
+
+impl LogId {
+    /// Wraps what was kept.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Of a log that is known by a name: the first 128 bits of the SHA-256 of it.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&Sha256::digest(name.as_bytes())[..16]);
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -295,6 +335,9 @@ pub trait Log: Send + Sync {
         from: u64,
         limits: PollLimits,
     ) -> Result<Vec<Record>, Error>;
+
+    /// Which log this is, as the engine remembers it.
+    async fn identity(&self) -> Result<LogId, Error>;
 
     /// Grows when the topic was re-created or truncated: the high bits of revisions.
     async fn epoch(&self, topic: Topic) -> Result<u32, Error>;

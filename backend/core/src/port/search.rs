@@ -5,6 +5,7 @@ use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::search::Sort;
 use chat_wire::time::Timestamp;
 
+use crate::port::log::{LogId, PartitionId};
 use crate::port::store::{ChatKey, MessageKey};
 
 /// Why the index did not do what it was asked.
@@ -51,6 +52,21 @@ pub enum Indexed {
     Newer,
     /// The index will never take it.
     Refused(String),
+}
+
+/// How far the index has read one partition of one log. The index keeps it itself, durable together
+/// with the documents: an index that is restored from a snapshot says by it what it lacks, and one
+/// that belongs to another log is recognized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexPosition {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// Of which log.
+    pub log: LogId,
+    /// Of the topic, when this was recorded.
+    pub epoch: u32,
+    /// Offset of the first record whose message may not be in the index.
+    pub next: u64,
 }
 
 /// Documents that were given to the index ahead of their turn: what is left to do for them.
@@ -123,13 +139,23 @@ pub trait Search: Send + Sync {
         Ok(Staged::Documents(documents))
     }
 
-    /// Returns when all that was staged is durable and searchable. One verdict a document, in order.
-    async fn publish(&self, staged: Staged) -> Result<Vec<Indexed>, Error>;
+    /// Returns when all that was staged is durable and searchable, and these positions are recorded
+    /// with it: never before the documents that they are about. Positions of other partitions stay.
+    /// One verdict a document, in order.
+    async fn publish(
+        &self,
+        staged: Staged,
+        positions: &[IndexPosition],
+    ) -> Result<Vec<Indexed>, Error>;
+
+    /// The positions that are recorded, in order of partition; those of partitions that were never
+    /// recorded are missing.
+    async fn positions(&self) -> Result<Vec<IndexPosition>, Error>;
 
     /// Indexes; returns when all of it is durable and searchable. One verdict a document, in order.
     async fn index(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
         let staged = self.stage(documents).await?;
-        self.publish(staged).await
+        self.publish(staged, &[]).await
     }
 
     /// As [`Search::index`], but what is there under the same revision is replaced too: for documents

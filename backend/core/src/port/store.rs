@@ -466,8 +466,9 @@ pub trait Store: Send + Sync {
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, Error>;
 
     /// Raises the generation of an application's counters and returns it: above every one that was
-    /// returned before, and above the first, which is 1.
-    async fn raise_generation(&self, _token: AppToken) -> Result<u32, Error> {
+    /// returned before, above the first, which is 1, and above `seen`, which the caller found
+    /// elsewhere: a store that was restored from a backup does not remember its last ones.
+    async fn raise_generation(&self, _token: AppToken, _seen: u32) -> Result<u32, Error> {
         // Counters that lose nothing stay in the first generation, and their stores keep none.
         Ok(1)
     }

@@ -152,7 +152,13 @@ impl Book {
         self.unfinished = Some(entry).filter(|_| may_go_on);
     }
 
-    fn begin(&mut self, wanted: Wanted, owner: &str, now: Timestamp) -> Result<Entry, Error> {
+    fn begin(
+        &mut self,
+        wanted: Wanted,
+        owner: &str,
+        id: Uuid,
+        now: Timestamp,
+    ) -> Result<Entry, Error> {
         self.expire(now);
         if let Some(held) = &self.current {
             return Err(Error::Busy {
@@ -195,7 +201,7 @@ impl Book {
         entry.run.detail = entry
             .mark
             .map(|_| format!("goes on where run {} ended", entry.run.id));
-        entry.run.id = Uuid::now_v7().to_string();
+        entry.run.id = id.to_string();
         owner.clone_into(&mut entry.run.owner);
         entry.run.started_at = now;
         entry.run.ended_at = None;
@@ -219,7 +225,7 @@ impl Backend {
     pub(super) async fn book(&self) -> Result<Book, Error> {
         let note = self.ports().store.note(NAME).await?;
         let mut book = read(note.as_ref());
-        book.expire(Timestamp::now());
+        book.expire(self.now());
         Ok(book)
     }
 
@@ -250,14 +256,14 @@ impl Backend {
 
     pub(super) async fn begin_entry(&self, wanted: Wanted) -> Result<Entry, Error> {
         let owner = self.reconciler().owner();
-        self.write_book(|book| book.begin(wanted, &owner, Timestamp::now()))
+        self.write_book(|book| book.begin(wanted, &owner, self.new_uid(), self.now()))
             .await
     }
 
     /// A sign of life, with how far the run is.
     pub(super) async fn beat(&self, entry: &Entry) -> Result<Heard, Error> {
         self.write_book(|book| {
-            let now = Timestamp::now();
+            let now = self.now();
             match &mut book.current {
                 Some(held) if held.entry.run.id == entry.run.id => {
                     held.entry.clone_from(entry);
@@ -294,7 +300,7 @@ impl Backend {
     /// Asks the run at work to end.
     pub(super) async fn cancel_entry(&self) -> Result<(), Error> {
         self.write_book(|book| {
-            book.expire(Timestamp::now());
+            book.expire(self.now());
             if let Some(held) = &mut book.current {
                 held.cancelled = true;
             }
@@ -332,10 +338,14 @@ mod tests {
     #[test]
     fn one_run_at_a_time_until_its_lease_is_over() {
         let mut book = Book::default();
-        let first = book.begin(Wanted::Order(FULL), "one", at(0)).unwrap();
-        let refused = book.begin(Wanted::Schedule, "two", at(15));
+        let first = book
+            .begin(Wanted::Order(FULL), "one", Uuid::now_v7(), at(0))
+            .unwrap();
+        let refused = book.begin(Wanted::Schedule, "two", Uuid::now_v7(), at(15));
         assert!(matches!(refused, Err(Error::Busy { owner, .. }) if owner == "one"));
-        let second = book.begin(Wanted::Schedule, "two", at(16)).unwrap();
+        let second = book
+            .begin(Wanted::Schedule, "two", Uuid::now_v7(), at(16))
+            .unwrap();
         assert_ne!(first.run.id, second.run.id);
         assert_eq!(book.last.as_ref().unwrap().phase, Phase::Failed);
         // The schedule ends what was begun.
@@ -345,7 +355,9 @@ mod tests {
     #[test]
     fn a_walk_goes_on_where_it_ended() {
         let mut book = Book::default();
-        let mut first = book.begin(Wanted::Order(FULL), "one", at(0)).unwrap();
+        let mut first = book
+            .begin(Wanted::Order(FULL), "one", Uuid::now_v7(), at(0))
+            .unwrap();
         let spot = Spot {
             token: AppToken::from_bytes([1; 16]),
             after: 7,
@@ -357,7 +369,9 @@ mod tests {
         first.run.summary.compared = 120;
         first.run.planned = 9;
         book.current.as_mut().unwrap().entry = first;
-        let second = book.begin(Wanted::Order(FULL), "two", at(100)).unwrap();
+        let second = book
+            .begin(Wanted::Order(FULL), "two", Uuid::now_v7(), at(100))
+            .unwrap();
         let counted = (second.run.summary.compared, second.run.planned);
         assert_eq!((second.spot(), counted), (Some(spot), (99, 3)));
         // Another order begins at its own beginning.
@@ -365,16 +379,21 @@ mod tests {
             execute: false,
             ..FULL
         };
-        let third = book.begin(Wanted::Order(plan), "three", at(200)).unwrap();
+        let third = book
+            .begin(Wanted::Order(plan), "three", Uuid::now_v7(), at(200))
+            .unwrap();
         assert_eq!((third.spot(), third.run.summary.compared), (None, 0));
     }
 
     #[test]
     fn what_was_cancelled_is_not_gone_on_with() {
         let mut book = Book::default();
-        book.begin(Wanted::Order(FULL), "one", at(0)).unwrap();
+        book.begin(Wanted::Order(FULL), "one", Uuid::now_v7(), at(0))
+            .unwrap();
         book.current.as_mut().unwrap().cancelled = true;
-        let next = book.begin(Wanted::Schedule, "two", at(100)).unwrap();
+        let next = book
+            .begin(Wanted::Schedule, "two", Uuid::now_v7(), at(100))
+            .unwrap();
         assert!(!next.run.order.full);
     }
 }

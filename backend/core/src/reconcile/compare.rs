@@ -163,7 +163,7 @@ impl Backend {
     }
 
     fn is_young(&self, created_at: Timestamp) -> bool {
-        Timestamp::now().minus(self.under_way()) < created_at
+        self.now().minus(self.under_way()) < created_at
     }
 
     fn gaps(

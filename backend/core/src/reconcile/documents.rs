@@ -6,7 +6,6 @@
 use std::collections::{HashMap, HashSet};
 
 use chat_wire::ids::MessageNumber;
-use chat_wire::time::Timestamp;
 
 use crate::backend::Backend;
 use crate::error::Error;
@@ -203,7 +202,7 @@ impl Backend {
                 (None, Difference::Orphan(_, revision)) => documents.push(Document {
                     key,
                     revision: *revision,
-                    created_at: Timestamp::now(),
+                    created_at: self.now(),
                     body: None,
                 }),
                 (None, Difference::Missing(..)) => continue,

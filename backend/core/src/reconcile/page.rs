@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use chat_wire::admin::drift::{Drift, DriftPage, Summary, Verdict};
 use chat_wire::ids::{AppToken, ChatNumber};
-use chat_wire::time::Timestamp;
 use tokio::time::Instant;
 
 use super::compare::Depth;
@@ -76,7 +75,7 @@ impl Backend {
                 None => Error::UnknownApplication,
             });
         }
-        let mut page = empty();
+        let mut page = self.empty_page();
         for drift in &compared {
             page.summary.add(drift.verdict);
         }
@@ -97,7 +96,7 @@ impl Backend {
                 (start.to_owned(), shown)
             }
         };
-        let mut page = empty();
+        let mut page = self.empty_page();
         loop {
             let window = match wish.token {
                 Some(token) => {
@@ -220,12 +219,14 @@ impl Backend {
     }
 }
 
-fn empty() -> DriftPage {
-    DriftPage {
-        compared_at: Timestamp::now(),
-        summary: Summary::default(),
-        rows: Vec::new(),
-        next_after: None,
+impl Backend {
+    fn empty_page(&self) -> DriftPage {
+        DriftPage {
+            compared_at: self.now(),
+            summary: Summary::default(),
+            rows: Vec::new(),
+            next_after: None,
+        }
     }
 }
 

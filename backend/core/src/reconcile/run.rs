@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use chat_wire::admin::reconcile::{Order, Phase, Run, Runs};
 use chat_wire::admin::stats::DriftSeen;
-use chat_wire::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -149,7 +148,7 @@ impl Backend {
     pub async fn carry_out(&self, work: Work) -> Run {
         let _working = self.reconciler().working.lock().await;
         let order = work.entry.run.order;
-        let began = Timestamp::now();
+        let began = self.now();
         let goes_on = work.entry.mark.is_some();
         let progress = Arc::new(Progress {
             entry: Mutex::new(work.entry),
@@ -176,7 +175,7 @@ impl Backend {
         let entry = progress.change(|entry| {
             entry.run.phase = phase;
             entry.run.detail = detail;
-            entry.run.ended_at = Some(Timestamp::now());
+            entry.run.ended_at = Some(self.now());
             entry.clone()
         });
         let everything = order.token.is_none() && order.execute && ended.is_ok();

@@ -1,6 +1,6 @@
 //! Reading: from memory where the freshest records are, from SQLite else.
 
-use chat_core::port::log::{Error, Group, PartitionId, PollLimits, Record, Topic};
+use chat_core::port::log::{Error, Group, LogId, PartitionId, PollLimits, Record, Topic};
 use chat_wire::time::Timestamp;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
@@ -16,6 +16,8 @@ const SEGMENTS: u32 = 256;
 /// What the port, the writer and the consumers share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// Which log this is.
+    pub(super) id: LogId,
     /// In the order of [`Topic::ALL`].
     pub(super) topics: [TopicState; Topic::ALL.len()],
     /// The members of each group, the last to join at the end: it has the partitions.
@@ -30,6 +32,7 @@ impl Shared {
         readers: SqlitePool,
     ) -> Self {
         Self {
+            id: LogId::from_bytes(found.id),
             topics: Topic::ALL
                 .map(|topic| TopicState::new(found.topics[topic as usize], epochs[topic as usize])),
             members: Group::ALL.map(|_| watch::Sender::new(Vec::new())),

@@ -4,10 +4,10 @@
 //! cluster's own name is kept beside the epoch; a cluster that was restored under a new name with its
 //! records in place is the same log, so the name alone decides only where the records cannot.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use chat_core::port::log::{Error, Group, PartitionId, PollLimits, Topic};
+use chat_core::port::log::{Error, Group, LogId, PartitionId, PollLimits, Topic};
 use chat_core::port::store::{self, Position};
 use parking_lot::Mutex;
 
@@ -24,6 +24,7 @@ pub(super) struct Identity {
     rows: Arc<Rows>,
     reader: Arc<Reader>,
     epochs: Mutex<[Option<(u32, Instant)>; Topic::ALL.len()]>,
+    log_id: OnceLock<LogId>,
 }
 
 /// What a look at a partition found.
@@ -40,7 +41,18 @@ impl Identity {
             rows,
             reader,
             epochs: Mutex::default(),
+            log_id: OnceLock::new(),
         }
+    }
+
+    /// The cluster's name, as the identity of the log: asked for once, because a client stays with
+    /// the cluster that it found.
+    pub(super) async fn log_id(&self) -> Result<LogId, Error> {
+        if let Some(id) = self.log_id.get() {
+            return Ok(*id);
+        }
+        let cluster = self.reader.cluster().await?;
+        Ok(*self.log_id.get_or_init(|| LogId::of_name(&cluster)))
     }
 
     /// The topic's epoch.

@@ -112,16 +112,19 @@ impl Rows {
     }
 
     /// Raises the generation of an application's counters and returns it.
-    pub(super) async fn next_generation(&self, token: AppToken) -> Result<u32, Error> {
+    pub(super) async fn next_generation(&self, token: AppToken, seen: u32) -> Result<u32, Error> {
         let mut lease = Lease::of(&self.pool).await?;
         let generation = within(async {
             let on = &mut *lease;
             command(on, "BEGIN").await?;
             // The update keeps the row locked until the commit, so nobody else reads this one.
             let text = "INSERT INTO counter_generations (application_token, generation) \
-                        VALUES (?, 2) ON DUPLICATE KEY UPDATE generation = generation + 1";
+                        VALUES (?, ?) ON DUPLICATE KEY UPDATE \
+                        generation = GREATEST(generation + 1, VALUES(generation))";
             let mut values = Values::default();
-            values.bytes(token.as_bytes());
+            values
+                .bytes(token.as_bytes())
+                .number(seen.saturating_add(1).max(2));
             execute(on, text, values).await?;
             let text = "SELECT generation FROM counter_generations WHERE application_token = ?";
             let mut values = Values::default();

@@ -66,7 +66,7 @@ async fn work(ports: &Ports) {
                 }
                 let documents = index::documents(ports, batches).await.unwrap();
                 let staged = index::stage(ports, documents).await.unwrap();
-                index::publish(ports, staged).await.unwrap();
+                index::publish(ports, staged, &[]).await.unwrap();
             }
             let applied = apply(
                 ports.store.as_ref(),

@@ -94,7 +94,7 @@ impl Job for SearchJob {
     async fn handle(&self, _: &[Work], ready: Self::Ready) -> Result<(), Failure> {
         let ports = self.backend.ports();
         let Ready { batches, staged } = ready;
-        let report = index::publish(ports, staged).await?;
+        let report = index::publish(ports, staged, &[]).await?;
         // All of it is searchable: only now the positions may move (rule 20).
         apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await?;
         let count = |outcome, events| self.metrics.count(self.group().name(), outcome, events);

@@ -10,8 +10,8 @@ use chat_core::backend::{Backend, Settings};
 use chat_core::letters::Wish;
 use chat_core::port::Ports;
 use chat_core::port::log::{
-    Appended, Consumer, Error, Group, Headers, Log, NewRecord, PartitionId, PollLimits, Record,
-    Topic,
+    Appended, Consumer, Error, Group, Headers, Log, LogId, NewRecord, PartitionId, PollLimits,
+    Record, Topic,
 };
 use chat_server::telemetry::Metrics;
 use chat_server::workers::batch::Work;
@@ -110,6 +110,10 @@ impl Log for Unsure {
         limits: PollLimits,
     ) -> Result<Vec<Record>, Error> {
         self.log.read(partition, from, limits).await
+    }
+
+    async fn identity(&self) -> Result<LogId, Error> {
+        self.log.identity().await
     }
 
     async fn epoch(&self, topic: Topic) -> Result<u32, Error> {

@@ -365,7 +365,7 @@ impl Alone {
                 let batches = std::slice::from_ref(&batch);
                 let documents = index::documents(ports, batches).await.unwrap();
                 let staged = index::stage(ports, documents).await.unwrap();
-                index::publish(ports, staged).await.unwrap();
+                index::publish(ports, staged, &[]).await.unwrap();
             }
             apply(
                 ports.store.as_ref(),
