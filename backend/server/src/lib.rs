@@ -1,9 +1,16 @@
 //! `chatd` as a library, so that tests run the real server in their own process.
 
+#![cfg_attr(
+    not(feature = "embedded"),
+    expect(dead_code, reason = "the simulation runs the workers alone")
+)]
+
+#[cfg(feature = "embedded")]
 pub mod boot;
 pub mod config;
 mod handles;
 pub mod http;
+#[cfg(feature = "embedded")]
 mod open;
 pub mod pressure;
 pub mod priority;
