@@ -4,7 +4,7 @@
 //! append; note the end of the log; wait until the store has passed it; what is missing then, up to the
 //! counter that was noted, will never come.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chat_wire::ids::MessageNumber;
 use chat_wire::time::Timestamp;
@@ -29,7 +29,7 @@ const NUMBERS_A_READ: u32 = 10_000;
 /// Chats in which a number may have been lost.
 #[derive(Debug, Default)]
 pub struct Settler {
-    suspects: Mutex<HashMap<ChatKey, Suspect>>,
+    suspects: Mutex<BTreeMap<ChatKey, Suspect>>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -49,7 +49,8 @@ pub fn run(plan: &Plan, traced: bool) -> Outcome {
             .start_paused(true)
             .build()
             .expect("a runtime of one thread needs nothing");
-        runtime.block_on(History::new(plan, traced).run())
+        // Made within, because the time outside is not the paused one.
+        runtime.block_on(async { History::new(plan, traced).run().await })
     })
 }
 

@@ -151,6 +151,7 @@ fn many(only: Option<&BTreeSet<Family>>, cli: &Cli) -> ExitCode {
         ran += 1;
         if cli.twice && history::run(&plan, false).digest != outcome.digest {
             say(&format!("seed {seed}: two runs differ"));
+            differ(&plan);
             return ExitCode::FAILURE;
         }
         if outcome.breaches.is_empty() {
@@ -172,6 +173,24 @@ fn many(only: Option<&BTreeSet<Family>>, cli: &Cli) -> ExitCode {
     match failed {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Shows where two runs of one plan part.
+fn differ(plan: &Plan) {
+    let first = history::run(plan, true).trace;
+    for _ in 0..20 {
+        let second = history::run(plan, true).trace;
+        let parts = first.iter().zip(&second).position(|(one, other)| one != other);
+        if let Some(at) = parts {
+            for line in &first[at.saturating_sub(5)..(at + 2).min(first.len())] {
+                say(&format!("one:   {line}"));
+            }
+            for line in &second[at..(at + 2).min(second.len())] {
+                say(&format!("other: {line}"));
+            }
+            return;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! counter is in the rows, or in the log behind the store, or on its way there. Documents are asked last
 //! and, where they differ, once more after the index has read on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use chat_wire::ids::AppToken;
@@ -244,12 +244,9 @@ impl Backend {
         &self,
         group: Group,
         partitions: impl Iterator<Item = PartitionId>,
-    ) -> Result<HashMap<PartitionId, Place>, Error> {
-        let mut places = HashMap::new();
-        for partition in partitions {
-            if places.contains_key(&partition) {
-                continue;
-            }
+    ) -> Result<BTreeMap<PartitionId, Place>, Error> {
+        let mut places = BTreeMap::new();
+        for partition in partitions.collect::<BTreeSet<_>>() {
             let noted_at = Instant::now();
             let Ok((_, end)) = self.ports().log.range(partition).await else {
                 continue;

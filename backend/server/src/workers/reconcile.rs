@@ -14,6 +14,7 @@ pub async fn run(backend: Backend, every: Duration, stop: CancellationToken) {
     let mut pause = every.min(FIRST);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }

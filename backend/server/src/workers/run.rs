@@ -106,6 +106,7 @@ impl Backoff {
         let pause = self.0;
         self.0 = (self.0 * 2).min(BACKOFF_MAX);
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
@@ -212,6 +213,7 @@ async fn consume<J: Job + 'static>(
                 }
             };
             tokio::select! {
+                biased;
                 () = pause => {}
                 () = stop.cancelled() => {}
             }
@@ -224,6 +226,7 @@ async fn consume<J: Job + 'static>(
         let polled = match ahead.met.take() {
             Some(polled) => polled,
             None => tokio::select! {
+                biased;
                 polled = consumer.poll(limits) => polled?,
                 () = stop.cancelled() => return Ok(()),
             },
@@ -317,6 +320,7 @@ async fn fetch<J: Job + 'static>(
         (work, ready)
     });
     let prepared = tokio::select! {
+        biased;
         prepared = prepared => prepared,
         // It may go on for a moment, which harms nothing: it is done again after the next start.
         () = stop.cancelled() => return Ok(Ahead::NOTHING),

@@ -82,6 +82,7 @@ impl Job for SearchJob {
         let batches: Vec<Batch> = decoded.collect();
         while !index::ready(ports, &batches).await? {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 () = self.stop.cancelled() => return Err(Failure::Stopped),
             }

@@ -33,6 +33,7 @@ pub async fn run(backend: Backend, metrics: Arc<Metrics>, scope: Scope, stop: Ca
     }
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = housekeep.tick() => backend.ports().life.housekeep().await,
             _ = settle.tick() => match settle_step(&backend, scope).await {
