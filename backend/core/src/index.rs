@@ -9,9 +9,9 @@ use crate::apply::Batch;
 use crate::error::Error;
 use crate::event::Event;
 use crate::port::Ports;
-use crate::port::log::{Group, PartitionId};
+use crate::port::log::{Group, LogId, PartitionId};
 use crate::port::search::{self, Document, IndexPosition, Indexed};
-use crate::port::store::{self, MessageKey, MessageRow, State};
+use crate::port::store::{self, MessageKey, MessageRow, Position, State};
 
 /// What indexing a batch did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,19 +24,67 @@ pub struct Report {
     pub refused: Vec<(MessageKey, String)>,
 }
 
-/// Whether the store has applied these batches, so that the rows say at least what their records say.
+/// Whether the store has applied these batches, so that the rows say at least what their records say. A
+/// position of another epoch says nothing about these records.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn ready(ports: &Ports, batches: &[Batch]) -> Result<bool, store::Error> {
     let positions = ports.store.positions(Group::MessagesStore).await?;
-    let applied: HashMap<PartitionId, u64> = positions
-        .into_iter()
-        .map(|(partition, position)| (partition, position.next))
-        .collect();
-    let is_applied =
-        |batch: &Batch| applied.get(&batch.partition).copied().unwrap_or(0) >= batch.next;
+    let applied: HashMap<PartitionId, Position> = positions.into_iter().collect();
+    let is_applied = |batch: &Batch| {
+        let position = applied.get(&batch.partition);
+        position.is_some_and(|at| at.epoch == batch.epoch && at.next >= batch.next)
+    };
     Ok(batches.iter().all(is_applied))
+}
+
+/// Where the index has to be read on in a partition, by what it has recorded itself: an index that was
+/// restored from a snapshot, lost or replaced says so by it, whatever the store remembers of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It holds every message of the records below.
+    Through(u64),
+    /// It has read to there, and lacks something below that the log does not have any more: the rows
+    /// have to be indexed again.
+    Lacking(u64),
+    /// It has read another log than this one, or more of it than there is: its revisions are not of
+    /// this log, and its topic needs an epoch above the one that the index knows.
+    Foreign {
+        /// The highest epoch that the index knows.
+        epoch: u32,
+    },
+}
+
+/// Judges what the index has recorded of a partition.
+#[must_use]
+pub fn recorded(
+    position: Option<&IndexPosition>,
+    log: LogId,
+    epoch: u32,
+    (start, end): (u64, u64),
+) -> Recorded {
+    let Some(position) = position else {
+        // Nothing was ever recorded: what the log still has can be read.
+        return match start {
+            0 => Recorded::Through(0),
+            start => Recorded::Lacking(start),
+        };
+    };
+    let is_ahead = position.epoch > epoch || (position.epoch == epoch && position.next > end);
+    if position.log != log || is_ahead {
+        let epoch = position.epoch;
+        return Recorded::Foreign { epoch };
+    }
+    // Of an earlier epoch: what it holds is right, and the offsets of this one are to be read.
+    let next = match position.epoch == epoch {
+        true => position.next,
+        false => 0,
+    };
+    match position.whole && next >= start {
+        true => Recorded::Through(next),
+        false => Recorded::Lacking(next.max(start)),
+    }
 }
 
 /// What the index should say of the rows that batches touched, as they are now.
@@ -124,16 +172,22 @@ async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error
         ports.store.messages_by_key(&keys).await?
     };
 
-    // Where another message has the number, this one may have moved.
+    // Where a create is not under its number, it may have moved: another message has the number, or
+    // that of another line of the same batch.
+    let stored: HashMap<MessageKey, Option<Uuid>> =
+        rows.iter().map(|row| (row.key, row.uid)).collect();
+    let mut elsewhere: Vec<(MessageKey, Uuid)> = created
+        .into_iter()
+        .filter(|(key, uid)| stored.get(key) != Some(&Some(*uid)))
+        .collect();
+    elsewhere.sort_unstable();
     let mut moved = Vec::new();
-    for row in &rows {
-        if let Some(uid) = created.get(&row.key)
-            && row.uid != Some(*uid)
-            && let Some(number) = ports.store.renumbered(row.key.chat, *uid).await?
+    for (key, uid) in elsewhere {
+        if let Some(number) = ports.store.renumbered(key.chat, uid).await?
             && let Some(number) = MessageNumber::new(number)
         {
             moved.push(MessageKey {
-                chat: row.key.chat,
+                chat: key.chat,
                 number,
             });
         }

@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for KeyHash {
 }
 
 /// A key and the body that it came with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoredKey {
     /// Of scope and key.
     pub hash: KeyHash,

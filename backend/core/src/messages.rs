@@ -280,14 +280,10 @@ impl Backend {
             let Some(row) = store.message(key).await? else {
                 return Ok(None);
             };
-            let single = created.range.first == created.range.last;
-            if row.state == State::Void || (single && row.uid != Some(created.uid)) {
-                // The number went to another message, and this one may have moved.
+            // All lines of a create move together, and the first one has the event's uid.
+            if row.state == State::Void || row.uid != Some(last_uid(created)) {
                 let moved = store.renumbered(chat, created.uid).await?;
-                return Ok(moved.and_then(MessageNumber::new).map(|number| BatchRange {
-                    first: number,
-                    last: number,
-                }));
+                return Ok(moved.and_then(|first| moved_range(created.range, first)));
             }
             Ok(Some(created.range))
         })
@@ -381,6 +377,24 @@ fn nth_uid(uid: Uuid, nth: u128) -> Uuid {
     const TAIL: u128 = (1 << 62) - 1;
     let bits = uid.as_u128();
     Uuid::from_u128((bits & !TAIL) | ((bits & TAIL) + nth) & TAIL)
+}
+
+/// The uid of the last line of a create.
+fn last_uid(created: Created) -> Uuid {
+    let BatchRange { first, last } = created.range;
+    match last.get() - first.get() {
+        0 => created.uid,
+        nth => nth_uid(created.uid, u128::from(nth)),
+    }
+}
+
+/// A range of the same length elsewhere.
+fn moved_range(range: BatchRange, first: u32) -> Option<BatchRange> {
+    let last = first.checked_add(range.last.get() - range.first.get())?;
+    Some(BatchRange {
+        first: MessageNumber::new(first)?,
+        last: MessageNumber::new(last)?,
+    })
 }
 
 fn first_number(rows: &[MessageRow]) -> Option<MessageNumber> {

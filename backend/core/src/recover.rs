@@ -227,7 +227,7 @@ impl Backend {
         let stored = self.last_in_store(counter).await?.unwrap_or(0);
         let last = seen.last.max(stored);
         let token = counter.token();
-        let generation = ports.store.raise_generation(token, 0).await?;
+        let generation = ports.store.raise_generation(token, seen.generation).await?;
         for (key, grant) in seen.keys {
             ports.counters.restore_key(token, key, grant).await?;
         }

@@ -12,6 +12,7 @@ use chat_wire::time::Timestamp;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::Event;
+use crate::index::{self, Recorded};
 use crate::limits::Broken;
 use crate::messages::shown;
 use crate::port::counters::Counter;
@@ -55,7 +56,7 @@ impl Backend {
         let after = request.cursor.as_deref().map(rank_of).transpose()?;
         self.known(&request).await?;
         // Asked before the search: whatever was searchable then is in the answer.
-        let lag_records = self.index_lag(request.token, request.chat).await?;
+        let (lag_records, complete) = self.index_lag(request.token, request.chat).await?;
 
         let mut query = Query {
             token: request.token,
@@ -97,7 +98,7 @@ impl Backend {
         };
         Ok(SearchPage {
             hits: hits.into_iter().map(|(_, hit)| hit).collect(),
-            complete: lag_records == 0,
+            complete,
             lag_records,
             next_cursor: next.map(cursor_of),
         })
@@ -119,8 +120,14 @@ impl Backend {
         Ok(rows.into_iter().map(|row| (row.key, row)).collect())
     }
 
-    /// Records that may hold an answer and are not searchable yet.
-    async fn index_lag(&self, token: AppToken, chat: Option<ChatNumber>) -> Result<u64, Error> {
+    /// Records that may hold an answer and are not searchable yet, and whether nothing else is missing
+    /// either. Both the index and the store may have gone back to an earlier state: a hit needs its
+    /// document and its row, so the one that is further behind counts.
+    async fn index_lag(
+        &self,
+        token: AppToken,
+        chat: Option<ChatNumber>,
+    ) -> Result<(u64, bool), Error> {
         let log = &self.ports().log;
         let partitions = match chat {
             Some(chat) => {
@@ -134,14 +141,26 @@ impl Backend {
                 })
                 .collect(),
         };
-        let mut lag = 0;
+        let epoch = log.epoch(Topic::Messages).await?;
+        let identity = log.identity().await?;
+        let indexed = self.ports().search.positions().await?;
+        let (mut lag, mut complete) = (0, true);
         for partition in partitions {
-            let (_, end) = log.range(partition).await?;
+            let range = log.range(partition).await?;
             let store = &self.ports().store;
-            let position = store.position(Group::MessagesIndex, partition).await?;
-            lag += end.saturating_sub(position.next);
+            let stored = store.position(Group::MessagesStore, partition).await?;
+            let own = indexed.iter().find(|own| own.partition == partition);
+            let (read, whole) = match index::recorded(own, identity, epoch, range) {
+                Recorded::Through(next) => (next, true),
+                Recorded::Lacking(next) => (next, false),
+                Recorded::Foreign { .. } => (range.0, false),
+            };
+            let behind = range.1.saturating_sub(read.min(stored.next));
+            // A position beyond the end is of records that are gone.
+            complete &= whole && behind == 0 && stored.next <= range.1;
+            lag += behind;
         }
-        Ok(lag)
+        Ok((lag, complete))
     }
 }
 

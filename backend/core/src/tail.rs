@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::key::{KeyHash, StoredKey};
 use crate::port::Ports;
 use crate::port::counters::{Counter, Grant};
-use crate::port::log::{Group, PartitionId, PollLimits, Record, Topic};
+use crate::port::log::{self, Group, PartitionId, PollLimits, Record, Topic};
 use crate::port::store::ChatKey;
 
 /// How much one read of the tail brings.
@@ -31,6 +31,8 @@ const COUNTERS_MAX: usize = 500_000;
 pub(crate) struct Seen {
     /// The highest number in it; 0 where only the counter's own create stands there.
     pub(crate) last: u32,
+    /// The highest generation in it.
+    pub(crate) generation: u32,
     /// The answers of creates that carried a key.
     pub(crate) keys: Vec<(StoredKey, Grant)>,
 }
@@ -47,6 +49,8 @@ struct Tail {
     /// Everything that was appended before this moment has been read.
     complete_at: Option<Instant>,
     epoch: u32,
+    /// The store's position when reading began: everything below was in the store then.
+    from: u64,
     next: u64,
     counters: HashMap<Counter, Seen>,
     /// The answers of creates of applications, which are asked for by a key alone.
@@ -70,6 +74,7 @@ impl Tails {
             if let Some(seen) = tail.counters.get(&counter) {
                 let all = found.get_or_insert_default();
                 all.last = all.last.max(seen.last);
+                all.generation = all.generation.max(seen.generation);
                 all.keys.extend_from_slice(&seen.keys);
             }
         }
@@ -126,18 +131,24 @@ impl Tail {
         } else {
             0
         };
-        if self.epoch != epoch || self.next <= applied || self.counters.len() > COUNTERS_MAX {
-            // All that was read is in the store by now, or belongs to a log that is gone.
+        let is_stale = self.epoch != epoch || self.next <= applied || self.next > end;
+        if is_stale || applied < self.from || self.counters.len() > COUNTERS_MAX {
+            // All that was read is in the store by now, or belongs to a log that is gone; or the store
+            // was put back to before where reading began.
             self.counters.clear();
             self.applications.clear();
             self.epoch = epoch;
+            self.from = applied;
             self.next = applied;
         }
         self.next = self.next.max(start);
         while self.next < end {
             let records = ports.log.read(partition, self.next, READ).await?;
             let Some(last) = records.last() else {
-                break;
+                // There is something up to the end: an empty answer is a read that failed, and to take
+                // it for the end would reissue the numbers behind it.
+                let reason = format!("a read at {} below the end {end} found nothing", self.next);
+                return Err(log::Error::Unavailable(reason).into());
             };
             self.next = last.offset + 1;
             for record in &records {
@@ -190,6 +201,7 @@ impl Tail {
         };
         let seen = self.counters.entry(counter).or_default();
         seen.last = seen.last.max((first + count).saturating_sub(1));
+        seen.generation = seen.generation.max(generation);
         seen.keys.extend(key.map(|key| {
             let grant = Grant {
                 first,

@@ -231,6 +231,15 @@ impl Log for Events {
         Ok(self.shared.topic(topic).epoch)
     }
 
+    async fn raise_epoch(&self, topic: Topic, above: u32) -> Result<u32, Error> {
+        // Log, store and index are compared when the directory is opened, and nothing replaces one of
+        // them afterwards.
+        Err(Error::Refused(format!(
+            "the index knows epoch {above} of topic {}: stop chatd and start it again, which compares them",
+            topic.name()
+        )))
+    }
+
     async fn check(&self) -> Result<(), Error> {
         if self.queue.is_closed() {
             return Err(closed());

@@ -138,6 +138,10 @@ impl Log for Events {
         self.identity.epoch(topic).await
     }
 
+    async fn raise_epoch(&self, topic: Topic, above: u32) -> Result<u32, Error> {
+        self.identity.raise(topic, above).await
+    }
+
     async fn check(&self) -> Result<(), Error> {
         self.reader.brokers().await.map(drop)
     }

@@ -35,7 +35,7 @@ pub fn is_quiet(state: &State) -> bool {
             let partition = PartitionId { topic, index };
             let end = state.log.end(partition);
             let position = state.store.rows.position(group, partition);
-            end == 0 || (position.next == end && position.epoch == state.store.rows.epoch(topic))
+            position.next == end
         })
     });
     let settled = |row: &chat_core::port::store::ChatRow| row.settled_through >= row.highest;
@@ -318,7 +318,7 @@ impl Check<'_> {
             }
             let epoch = self.state.store.rows.epoch(Topic::Messages);
             let (batch, _) =
-                Batch::decode(Group::MessagesStore, *partition, epoch, records.clone());
+                Batch::decode(Group::MessagesStore, *partition, epoch, 0, records.clone());
             for record in batch.records {
                 let (key, body) = match record.event {
                     Event::MessageEdited(event) => (event.target(), Some(event.body.clone())),

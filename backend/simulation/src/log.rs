@@ -408,6 +408,21 @@ impl Log for SimLog {
         self.asked(|state| state.store.rows.epoch(topic)).await
     }
 
+    async fn raise_epoch(&self, topic: Topic, above: u32) -> Result<u32, Error> {
+        self.asked(|state| {
+            state
+                .store
+                .writable()
+                .map_err(|error| Error::Unavailable(error.to_string()))?;
+            Ok(state.store.change(|rows, commit| {
+                let epoch = rows.epoch(topic).max(above + 1);
+                rows.set_epoch(commit, topic, Some(epoch));
+                epoch
+            }))
+        })
+        .await?
+    }
+
     async fn check(&self) -> Result<(), Error> {
         self.asked(|_| ()).await
     }
@@ -547,6 +562,17 @@ fn identify(state: &mut State, group: Group, partition: PartitionId) -> Result<(
     {
         "another record stands where the last applied one was"
     } else {
+        let epoch = state.store.rows.epoch(partition.topic);
+        if position.epoch < epoch {
+            state
+                .store
+                .writable()
+                .map_err(|error| Error::Unavailable(error.to_string()))?;
+            state.store.change(|rows, commit| {
+                let adopted = Position { epoch, ..position };
+                rows.set_position(commit, (group, partition), Some(adopted));
+            });
+        }
         return Ok(());
     };
     state

@@ -181,7 +181,10 @@ fn differ(plan: &Plan) {
     let first = history::run(plan, true).trace;
     for _ in 0..20 {
         let second = history::run(plan, true).trace;
-        let parts = first.iter().zip(&second).position(|(one, other)| one != other);
+        let parts = first
+            .iter()
+            .zip(&second)
+            .position(|(one, other)| one != other);
         if let Some(at) = parts {
             for line in &first[at.saturating_sub(5)..(at + 2).min(first.len())] {
                 say(&format!("one:   {line}"));

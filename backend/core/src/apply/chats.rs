@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::apply::{Applications, Change, Decoded, Report};
+use crate::apply::{Applications, Change, Conflict, Decoded, Report};
 use crate::event::{ChatCreated, Event};
 use crate::port::signals::Subject;
 use crate::port::store::{ChatKey, ChatRow, Error, KeyRow, Presence, Transaction, Writes};
@@ -11,7 +11,7 @@ pub(super) async fn apply(
     tx: &mut dyn Transaction,
     records: &[&Decoded],
     report: &mut Report,
-) -> Result<Writes, Error> {
+) -> Result<Result<Writes, Vec<Conflict>>, Error> {
     let created: Vec<(&Decoded, &ChatCreated)> = records
         .iter()
         .filter_map(|record| match &record.event {
@@ -33,6 +33,7 @@ pub(super) async fn apply(
             .collect()
     };
     let mut writes = Writes::default();
+    let mut conflicts = Vec::new();
 
     for (record, event) in created {
         let known = chats.get(&key(event)).map(|(row, _)| row);
@@ -43,8 +44,22 @@ pub(super) async fn apply(
             }
             // The number was reissued by a recovery: of the two creates only the later generation
             // can have been acknowledged (rule 5).
-            Some((Presence::Live, _, generation)) if generation >= event.generation => {
+            Some((Presence::Live, _, generation)) if generation > event.generation => {
                 report.superseded += 1;
+                continue;
+            }
+            // Both may have been acknowledged, and what was sent to either is in one chat by now. That
+            // cannot be taken apart, so somebody has to know of it.
+            Some((Presence::Live, _, generation)) if generation == event.generation => {
+                conflicts.push(Conflict {
+                    offset: record.offset,
+                    uid: record.uid,
+                    reason: format!(
+                        "another chat of this application was created with number {}, in the same \
+                         generation of the counters",
+                        event.chat_number
+                    ),
+                });
                 continue;
             }
             Some((Presence::Live, ..)) => report.superseded += 1,
@@ -72,6 +87,9 @@ pub(super) async fn apply(
             .push(Subject::Application(event.application_token));
     }
 
+    if !conflicts.is_empty() {
+        return Ok(Err(conflicts));
+    }
     applications.write(&mut writes);
     for (row, change) in chats.into_values() {
         match change {
@@ -80,7 +98,7 @@ pub(super) async fn apply(
             Change::Update => writes.update_chats.push(row),
         }
     }
-    Ok(writes)
+    Ok(Ok(writes))
 }
 
 const fn key(event: &ChatCreated) -> ChatKey {

@@ -15,6 +15,8 @@ use crate::port::store::{
     Transaction, Writes,
 };
 
+/// How long a key is answered with what it was answered first, in milliseconds.
+const KEY_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Numbers that one step along a chat's rows reads.
 const SETTLE_STEP: u32 = 1_000;
 
@@ -27,9 +29,15 @@ pub(super) struct Work {
     keys: HashMap<KeyHash, KeyRow>,
     put_keys: Vec<KeyRow>,
     renumbered: Vec<RenumberedRow>,
-    homeless: Vec<(Homeless, MessageRow)>,
+    homeless: Vec<Reassigned>,
     report: Report,
 }
+
+/// A create without numbers of its own, its rows, and its idempotency key where that is to be written.
+type Reassigned = (Homeless, Vec<MessageRow>, Option<KeyRow>);
+
+/// A create that nobody was told of, because a recovery went on without it.
+struct Superseded;
 
 struct Chat {
     row: ChatRow,
@@ -132,36 +140,24 @@ impl Work {
     }
 
     fn create_all(&mut self, record: &Decoded, event: &MessagesCreated, state: State) {
-        if let Some(key) = event.key {
-            match self.keys.get(&key.hash) {
-                Some(known) if known.uid != record.uid && known.generation >= event.generation => {
-                    self.supersede(event);
-                    return;
-                }
-                Some(known) if known.uid != record.uid => {
-                    let known = known.clone();
-                    self.withdraw(event.chat(), &known);
-                }
-                _ => {}
+        let Ok(key) = self.remember_key(record, event) else {
+            self.supersede(event);
+            return;
+        };
+        if self.has_number_conflict(event) {
+            // Of what was refused nothing is stored but its numbers, and these are another's.
+            if state == State::Live {
+                self.reassign_later(record, event, key);
             }
-            let row = KeyRow {
-                key,
-                token: event.application_token,
-                first: event.first.get(),
-                count: u32::try_from(event.messages.len()).unwrap_or(u32::MAX),
-                uid: record.uid,
-                generation: event.generation,
-                created_at: event.created_at,
-            };
-            if state == State::Live && self.keys.insert(key.hash, row.clone()) != Some(row.clone())
-            {
-                self.put_keys.push(row);
-            }
+            return;
         }
-        for (number, line) in (event.first.get()..).zip(&event.messages) {
-            let Some(number) = MessageNumber::new(number) else {
-                continue;
-            };
+        if state == State::Live
+            && let Some(row) = key
+        {
+            self.keys.insert(row.key.hash, row.clone());
+            self.put_keys.push(row);
+        }
+        for (number, line) in numbered(event) {
             let mut row = row_of(event, line, number, record.revision);
             if state == State::Void {
                 // Nothing of what was refused: the number alone, and whose it is. A replay brings the rest.
@@ -173,6 +169,80 @@ impl Work {
             }
             self.create(row);
         }
+    }
+
+    /// The row of an event's idempotency key, where it has one that is to be written.
+    ///
+    /// # Errors
+    /// The key belongs to a create of a higher generation, which the log holds before this one: this one
+    /// arrived after a recovery had waited for it, so nobody was told that it is durable.
+    fn remember_key(
+        &mut self,
+        record: &Decoded,
+        event: &MessagesCreated,
+    ) -> Result<Option<KeyRow>, Superseded> {
+        let Some(key) = event.key else {
+            return Ok(None);
+        };
+        let row = KeyRow {
+            key,
+            token: event.application_token,
+            first: event.first.get(),
+            count: count_of(event),
+            uid: record.uid,
+            generation: event.generation,
+            created_at: event.created_at,
+        };
+        let Some(known) = self.keys.get(&key.hash) else {
+            return Ok(Some(row));
+        };
+        // A redelivery; where the messages were given other numbers, the row says which.
+        if known.uid == record.uid {
+            return Ok(None);
+        }
+        // The counters forget a key after a day, and so does the API. The row stays until it is swept.
+        if event.created_at.millis_since(known.created_at) >= KEY_LIFE_MS {
+            return Ok(Some(row));
+        }
+        if known.generation > event.generation {
+            return Err(Superseded);
+        }
+        // The counters lost the key, by eviction or with more than that. Either create may have been
+        // acknowledged, so both are stored; the first one stays the answer.
+        self.report.key_conflicts += 1;
+        tracing::error!(
+            chat.number = event.chat_number.get(),
+            message.number = event.first.get(),
+            message.first_number = known.first,
+            "two creates were accepted under one idempotency key; both are stored"
+        );
+        Ok(None)
+    }
+
+    /// Whether another message has one of the numbers, and both may have been acknowledged.
+    fn has_number_conflict(&self, event: &MessagesCreated) -> bool {
+        numbered(event).any(|(number, line)| {
+            let chat = event.chat();
+            let known = self.rows.get(&MessageKey { chat, number });
+            known.is_some_and(|(row, _)| {
+                row.generation == event.generation && row.uid.is_some_and(|uid| uid != line.uid)
+            })
+        })
+    }
+
+    fn reassign_later(&mut self, record: &Decoded, event: &MessagesCreated, key: Option<KeyRow>) {
+        let who = Homeless {
+            chat: event.chat(),
+            uid: record.uid,
+            count: count_of(event),
+            key: event.key,
+            generation: event.generation,
+        };
+        let rows = numbered(event)
+            .map(|(number, line)| row_of(event, line, number, record.revision))
+            .collect();
+        self.chat(who.chat, event.created_at);
+        self.homeless.push((who, rows, key));
     }
 
     fn create(&mut self, new: MessageRow) {
@@ -206,14 +276,8 @@ impl Work {
                     "a create of a higher generation replaced one that was never acknowledged"
                 );
             }
-            Some(_) if new.generation < old.generation => self.report.superseded += 1,
-            Some(_) => {
-                let homeless = Homeless {
-                    chat: new.key.chat,
-                    uid: new.uid.unwrap_or_default(),
-                };
-                self.homeless.push((homeless, new));
-            }
+            // Of a lower generation; an equal one was found to conflict before.
+            Some(_) => self.report.superseded += 1,
             None => {
                 fill(old, new);
                 mark(change);
@@ -270,10 +334,7 @@ impl Work {
     /// The numbers of a create whose idempotency key has its row already: they stay empty for good.
     fn supersede(&mut self, event: &MessagesCreated) {
         self.report.superseded += 1;
-        for (number, line) in (event.first.get()..).zip(&event.messages) {
-            let Some(number) = MessageNumber::new(number) else {
-                continue;
-            };
+        for (number, line) in numbered(event) {
             let key = MessageKey {
                 chat: event.chat(),
                 number,
@@ -291,26 +352,7 @@ impl Work {
         }
     }
 
-    /// Takes back what a create of a lower generation stored under a key that now has another answer.
-    fn withdraw(&mut self, chat: ChatKey, known: &KeyRow) {
-        self.report.superseded += 1;
-        for number in known.first..known.first.saturating_add(known.count) {
-            let Some(number) = MessageNumber::new(number) else {
-                continue;
-            };
-            if let Some((row, change)) = self.rows.get_mut(&MessageKey { chat, number })
-                && row.generation == known.generation
-            {
-                row.uid = None;
-                row.body.clear();
-                row.state = State::Void;
-                row.revision = 0;
-                mark(change);
-            }
-        }
-    }
-
-    /// Finds the homeless a place: where they went before, or the numbers that were taken for them.
+    /// Finds numbers for creates without any: where they went before, or those that were taken for them.
     async fn house(
         &mut self,
         tx: &mut dyn Transaction,
@@ -320,52 +362,56 @@ impl Work {
         if homeless.is_empty() {
             return Ok(None);
         }
-        let asked: Vec<(ChatKey, Uuid)> = homeless.iter().map(|(h, _)| (h.chat, h.uid)).collect();
-        let mut moved: HashSet<Homeless> = tx
-            .renumbered(&asked)
-            .await?
-            .into_iter()
-            .map(|row| Homeless {
-                chat: row.chat,
-                uid: row.uid,
-            })
-            .collect();
+        let asked: Vec<(ChatKey, Uuid)> = homeless.iter().map(|(h, ..)| (h.chat, h.uid)).collect();
+        let moved = tx.renumbered(&asked).await?;
+        let mut moved: HashSet<(ChatKey, Uuid)> =
+            moved.into_iter().map(|row| (row.chat, row.uid)).collect();
         let mut taken = self.taken(tx, &homeless, numbers).await?;
         let mut waiting = Vec::new();
-        for (who, mut row) in homeless {
-            if moved.contains(&who) {
-                self.report.repeated += 1;
+        for (who, rows, key) in homeless {
+            if moved.contains(&(who.chat, who.uid)) {
+                self.report.repeated += rows.len() as u64;
                 continue;
             }
-            let number = numbers.get(&who).copied().and_then(MessageNumber::new);
-            let free = |number: &MessageNumber| {
-                let (chat, number) = (who.chat, *number);
-                taken.insert(MessageKey { chat, number })
-            };
-            let Some(number) = number.filter(free) else {
-                // A redelivery may be in the same batch, and a second number would stay empty.
+            let range = numbers.get(&who).and_then(|first| range(&who, *first));
+            let range = range.filter(|range| range.iter().all(|key| !taken.contains(key)));
+            let Some(range) = range else {
+                // A redelivery may be in the same batch, and a second range would stay empty.
                 if !waiting.contains(&who) {
                     waiting.push(who);
                 }
                 continue;
             };
-            moved.insert(who);
+            moved.insert((who.chat, who.uid));
+            taken.extend(range.iter().copied());
+            self.reassign(rows, &range, key);
+        }
+        Ok((!waiting.is_empty()).then_some(waiting))
+    }
+
+    /// Gives the lines of a create these numbers in place of their own.
+    fn reassign(&mut self, rows: Vec<MessageRow>, range: &[MessageKey], key: Option<KeyRow>) {
+        for (mut row, new) in rows.into_iter().zip(range) {
             tracing::error!(
-                chat.number = who.chat.chat.get(),
+                chat.number = new.chat.chat.get(),
                 message.number = row.key.number.get(),
-                message.new_number = number.get(),
+                message.new_number = new.number.get(),
                 "two messages had one number; the later one was given another"
             );
             self.renumbered.push(RenumberedRow {
-                chat: who.chat,
-                uid: who.uid,
-                number: number.get(),
+                chat: new.chat,
+                uid: row.uid.unwrap_or_default(),
+                number: new.number.get(),
             });
-            row.key.number = number;
+            row.key = *new;
             self.report.renumbered += 1;
             self.insert(row);
         }
-        Ok((!waiting.is_empty()).then_some(waiting))
+        if let (Some(mut row), Some(first)) = (key, range.first()) {
+            row.first = first.number.get();
+            self.keys.insert(row.key.hash, row.clone());
+            self.put_keys.push(row);
+        }
     }
 
     /// Which rows there are among those that numbers were taken for: a counter that went back gives
@@ -373,16 +419,13 @@ impl Work {
     async fn taken(
         &self,
         tx: &mut dyn Transaction,
-        homeless: &[(Homeless, MessageRow)],
+        homeless: &[Reassigned],
         numbers: &Numbers,
     ) -> Result<HashSet<MessageKey>, Error> {
         let mut wanted: Vec<MessageKey> = homeless
             .iter()
-            .filter_map(|(who, _)| {
-                let number = MessageNumber::new(*numbers.get(who)?)?;
-                let chat = who.chat;
-                Some(MessageKey { chat, number })
-            })
+            .filter_map(|(who, ..)| range(who, *numbers.get(who)?))
+            .flatten()
             .collect();
         if wanted.is_empty() {
             return Ok(HashSet::new());
@@ -463,6 +506,7 @@ impl Work {
         report.repeated += self.report.repeated;
         report.renumbered += self.report.renumbered;
         report.superseded += self.report.superseded;
+        report.key_conflicts += self.report.key_conflicts;
         Ok(writes)
     }
 
@@ -591,6 +635,25 @@ fn row_of(
         updated_at: None,
         revision,
     }
+}
+
+/// The lines of a create with their numbers.
+fn numbered(event: &MessagesCreated) -> impl Iterator<Item = (MessageNumber, &Line)> {
+    let lines = (event.first.get()..).zip(&event.messages);
+    lines.filter_map(|(number, line)| Some((MessageNumber::new(number)?, line)))
+}
+
+fn count_of(event: &MessagesCreated) -> u32 {
+    u32::try_from(event.messages.len()).unwrap_or(u32::MAX)
+}
+
+/// So many numbers from a first one on; `None` where they do not fit.
+fn range(who: &Homeless, first: u32) -> Option<Vec<MessageKey>> {
+    let last = first.checked_add(who.count.checked_sub(1)?)?;
+    let chat = who.chat;
+    (first..=last)
+        .map(|number| MessageNumber::new(number).map(|number| MessageKey { chat, number }))
+        .collect()
 }
 
 const fn chat_of(event: &Event) -> Option<ChatKey> {

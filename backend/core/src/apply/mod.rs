@@ -12,6 +12,7 @@ use chat_wire::ids::AppToken;
 use uuid::Uuid;
 
 use crate::event::{Event, revision};
+use crate::key::StoredKey;
 use crate::port::log::{Group, PartitionId, Record};
 use crate::port::signals::Subject;
 use crate::port::store::{
@@ -49,6 +50,9 @@ pub struct Batch {
     pub partition: PartitionId,
     /// Epoch of the topic.
     pub epoch: u32,
+    /// Offset from which the partition was read for this batch: every record between here and `next` is
+    /// in the batch. A batch that begins above the stored position would jump over records.
+    pub first: u64,
     /// The good ones, in order.
     pub records: Vec<Decoded>,
     /// Creates that can be read but not stored: their numbers stay theirs (rule 7).
@@ -60,21 +64,24 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Reads records of one partition; those that are no events come back beside the batch.
+    /// Reads records of one partition, which follow each other from `first` on; those that are no events
+    /// come back beside the batch.
     #[must_use]
     pub fn decode(
         group: Group,
         partition: PartitionId,
         epoch: u32,
+        first: u64,
         records: Vec<Record>,
     ) -> (Self, Vec<Poison>) {
         let mut batch = Self {
             group,
             partition,
             epoch,
+            first,
             records: Vec::with_capacity(records.len()),
             reserved: Vec::new(),
-            next: 0,
+            next: first,
             last_uid: None,
         };
         let mut poison = Vec::new();
@@ -120,31 +127,80 @@ pub struct Report {
     pub repeated: u64,
     /// Creates that found their number taken and got another one. Never expected: see CORRECTNESS, rule 10.
     pub renumbered: u64,
-    /// Creates that lost to one of a higher generation, or of the same idempotency key; none of them was acknowledged.
+    /// Creates that lost to one of a higher generation; none of them was acknowledged.
     pub superseded: u64,
+    /// Creates that were stored although another one had the same idempotency key: either may have been
+    /// acknowledged, so neither is discarded.
+    pub key_conflicts: u64,
     /// Whom to tell.
     pub subjects: Vec<Subject>,
 }
 
-/// A message that needs a number of its own, because another one has it.
+/// A create whose number, or one of whose numbers, another message has: it needs a range of its own. All
+/// lines of a batch move together, so that their numbers still follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Homeless {
     /// Where it belongs.
     pub chat: ChatKey,
-    /// Which.
+    /// Of the event, and of its first line.
     pub uid: Uuid,
+    /// How many numbers it needs.
+    pub count: u32,
+    /// Its idempotency key, whose answer changes with the number.
+    pub key: Option<StoredKey>,
+    /// Of the event.
+    pub generation: u32,
 }
 
-/// Numbers that were taken from the counters for messages without one.
+/// The first of the numbers that were taken from the counters for creates without any.
 pub type Numbers = HashMap<Homeless, u32>;
+
+/// A batch that does not begin where its group is: the store was put back to an earlier state, or the
+/// partition has not been compared with its position since the epoch was raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Of which partition.
+    pub partition: PartitionId,
+    /// How far the store says that the group is.
+    pub stored: Position,
+    /// Where the batch begins.
+    pub first: u64,
+    /// In which epoch it was read.
+    pub epoch: u32,
+}
+
+impl Gap {
+    /// Whether reading again from the stored position closes it; otherwise the partition has to be
+    /// compared with its position first, as at an assignment.
+    #[must_use]
+    pub const fn is_of_one_log(&self) -> bool {
+        self.stored.epoch == self.epoch
+    }
+}
+
+/// A record that applies to nothing, because another one took its place and both may have been
+/// acknowledged: it has to become a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Within its partition.
+    pub offset: u64,
+    /// Of the event.
+    pub uid: Uuid,
+    /// Why, in words.
+    pub reason: String,
+}
 
 /// The end of an apply.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is durable.
     Applied(Report),
-    /// Nothing was written: take a number for each of these, then apply again.
+    /// Nothing was written: take numbers for each of these, then apply again.
     NeedsNumbers(Vec<Homeless>),
+    /// Nothing was written: read these partitions again from their stored positions.
+    Gaps(Vec<Gap>),
+    /// Nothing was written: these records become dead letters, then the rest is applied.
+    Conflicts(Vec<Conflict>),
 }
 
 /// Applies batches of different partitions of one group in one transaction: it has the position of each
@@ -169,12 +225,17 @@ pub async fn apply(
     let (mut records, mut reserved) = (Vec::new(), Vec::new());
     let mut all = 0;
     let mut moves = false;
+    let gaps: Vec<Gap> = batches
+        .iter()
+        .zip(&positions)
+        .filter_map(|(batch, position)| gap(batch, position))
+        .collect();
+    if !gaps.is_empty() {
+        return Ok(Outcome::Gaps(gaps));
+    }
     for (batch, position) in batches.iter().zip(&mut positions) {
         all += batch.records.len();
-        let done = match position.epoch == batch.epoch {
-            true => position.next,
-            false => 0,
-        };
+        let done = position.next;
         if batch.next <= done {
             continue;
         }
@@ -193,7 +254,10 @@ pub async fn apply(
     }
     let writes = match group {
         Group::ApplicationsStore => applications::apply(tx.as_mut(), &records, &mut report).await?,
-        Group::ChatsStore => chats::apply(tx.as_mut(), &records, &mut report).await?,
+        Group::ChatsStore => match chats::apply(tx.as_mut(), &records, &mut report).await? {
+            Ok(writes) => writes,
+            Err(conflicts) => return Ok(Outcome::Conflicts(conflicts)),
+        },
         Group::MessagesStore => {
             let mut work = messages::Work::load(tx.as_mut(), &records, &reserved).await?;
             match work.run(tx.as_mut(), &records, &reserved, numbers).await? {
@@ -207,6 +271,18 @@ pub async fn apply(
     tx.write(writes).await?;
     tx.commit(&positions).await?;
     Ok(Outcome::Applied(report))
+}
+
+/// Whether a batch begins above the position of its group, or was read in another epoch than it. A
+/// position at the very beginning is of no epoch yet.
+fn gap(batch: &Batch, position: &Position) -> Option<Gap> {
+    let is_other_epoch = position.epoch != batch.epoch && position.next > 0;
+    (is_other_epoch || batch.first > position.next).then_some(Gap {
+        partition: batch.partition,
+        stored: *position,
+        first: batch.first,
+        epoch: batch.epoch,
+    })
 }
 
 /// Applications under lock, with what was changed in them.

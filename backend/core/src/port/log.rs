@@ -342,6 +342,11 @@ pub trait Log: Send + Sync {
     /// Grows when the topic was re-created or truncated: the high bits of revisions.
     async fn epoch(&self, topic: Topic) -> Result<u32, Error>;
 
+    /// Raises the epoch of a topic above one that was found elsewhere, in an index that knows more of
+    /// the log than the log does; returns the new one. Positions stay where they are: each is compared
+    /// with its partition at the next assignment.
+    async fn raise_epoch(&self, topic: Topic, above: u32) -> Result<u32, Error>;
+
     /// Answers when the engine does.
     async fn check(&self) -> Result<(), Error>;
 }

@@ -67,6 +67,9 @@ pub struct IndexPosition {
     pub epoch: u32,
     /// Offset of the first record whose message may not be in the index.
     pub next: u64,
+    /// Whether the index holds everything below. It does not where it was lost after the log had let
+    /// records go, until the rows have been indexed again.
+    pub whole: bool,
 }
 
 /// Documents that were given to the index ahead of their turn: what is left to do for them.

@@ -13,6 +13,7 @@ use super::pass::Pass;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::limits::Broken;
+use crate::port::search::{self, IndexPosition};
 use crate::port::store::ChatKey;
 
 /// Minutes before its begin from which on the next run looks at changes again: clocks of workers
@@ -106,7 +107,20 @@ impl Backend {
     /// # Errors
     /// As [`Backend::begin_run`].
     pub async fn begin_due_run(&self) -> Result<Work, Error> {
-        let entry = self.begin_entry(Wanted::Schedule).await?;
+        // An index that lacks what the log does not have any more is filled from the rows.
+        let wanted = match self.lacking_positions().await {
+            Ok(lacking) if lacking.is_empty() => Wanted::Schedule,
+            Ok(_) => Wanted::Order(Order {
+                token: None,
+                chat: None,
+                full: true,
+                execute: true,
+            }),
+            // Where the index does not answer, the rest is compared all the same.
+            Err(Error::Search(_)) => Wanted::Schedule,
+            Err(error) => return Err(error),
+        };
+        let entry = self.begin_entry(wanted).await?;
         Ok(Work { entry })
     }
 
@@ -155,8 +169,20 @@ impl Backend {
             heard: AtomicU8::new(GO_ON),
         });
         let life = tokio::spawn(live(self.clone(), Arc::clone(&progress)));
+        // Before the first look: what the index lacks by now, this run makes good.
+        let lacking = match order.full && order.execute && order.token.is_none() && !goes_on {
+            true => self.lacking_positions().await.unwrap_or_default(),
+            false => Vec::new(),
+        };
         let mut pass = Pass::new(self, &progress, order);
         let ended = pass.all().await;
+        let failed = progress.change(|entry| entry.run.failed + entry.run.waits);
+        if ended.is_ok()
+            && failed == 0
+            && let Err(error) = self.note_whole(&lacking).await
+        {
+            tracing::warn!(%error, "the index does not note that it is whole again; the next run does");
+        }
         life.abort();
         let patrol = ended.as_ref().copied().unwrap_or_default();
         let (phase, detail) = match &ended {
@@ -193,6 +219,40 @@ impl Backend {
         }
         tell(&entry.run);
         entry.run
+    }
+}
+
+impl Backend {
+    /// Positions of an index that lacks something below them.
+    pub(super) async fn lacking_positions(&self) -> Result<Vec<IndexPosition>, Error> {
+        let mut positions = self.ports().search.positions().await?;
+        positions.retain(|position| !position.whole);
+        Ok(positions)
+    }
+
+    /// Notes that the index holds everything below these positions, as far as they are still those of
+    /// the same log and epoch.
+    async fn note_whole(&self, lacking: &[IndexPosition]) -> Result<(), Error> {
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let now = self.lacking_positions().await?;
+        let whole: Vec<IndexPosition> = now
+            .into_iter()
+            .filter(|now| {
+                let is_same = |then: &&IndexPosition| {
+                    then.partition == now.partition
+                        && (then.log, then.epoch) == (now.log, now.epoch)
+                        && then.next <= now.next
+                };
+                lacking.iter().any(|then| is_same(&then))
+            })
+            .map(|now| IndexPosition { whole: true, ..now })
+            .collect();
+        let nothing = search::Staged::Documents(Vec::new());
+        self.ports().search.publish(nothing, &whole).await?;
+        tracing::warn!(partitions = whole.len(), "the search index is whole again");
+        Ok(())
     }
 }
 

@@ -55,6 +55,14 @@ impl Identity {
         Ok(*self.log_id.get_or_init(|| LogId::of_name(&cluster)))
     }
 
+    /// Raises the topic's epoch above one that was found elsewhere.
+    pub(super) async fn raise(&self, topic: Topic, above: u32) -> Result<u32, Error> {
+        let epoch = self.rows.raise_epoch_above(topic, above).await;
+        let epoch = epoch.map_err(told)?;
+        self.believe(topic, epoch);
+        Ok(epoch)
+    }
+
     /// The topic's epoch.
     pub(super) async fn epoch(&self, topic: Topic) -> Result<u32, Error> {
         let believed = self.epochs.lock()[topic as usize];
@@ -91,7 +99,12 @@ impl Identity {
             .verdict(partition, position, (start, end), renamed)
             .await?
         else {
-            return Ok(position);
+            if position.epoch == known.epoch {
+                return Ok(position);
+            }
+            // The epoch was raised because of something else: this partition is what it was.
+            let adopted = self.rows.adopt_epoch(group, partition, known.epoch).await;
+            return adopted.map_err(told);
         };
         let epoch = self
             .rows

@@ -99,6 +99,45 @@ impl Rows {
         Ok(epoch)
     }
 
+    /// Raises a topic's epoch above one that was found elsewhere; returns it.
+    pub(crate) async fn raise_epoch_above(&self, topic: Topic, above: u32) -> Result<u32, Error> {
+        let text = "UPDATE log_topics SET epoch = GREATEST(epoch, ?) WHERE topic = ?";
+        let mut values = Values::default();
+        values
+            .number(above.saturating_add(1))
+            .text(Some(topic.name()));
+        let mut lease = Lease::of(&self.pool).await?;
+        let known = within(async {
+            execute(&mut lease, text, values).await?;
+            known(&mut lease, topic, "").await
+        })
+        .await?;
+        lease.release();
+        let unknown = || Error::Unavailable("the topic is not known: run `chatd migrate`".into());
+        known.map(|known| known.epoch).ok_or_else(unknown)
+    }
+
+    /// Notes that a partition was compared with its position in this epoch, and is what it was.
+    pub(crate) async fn adopt_epoch(
+        &self,
+        group: Group,
+        partition: PartitionId,
+        epoch: u32,
+    ) -> Result<Position, Error> {
+        let text = "UPDATE log_positions SET epoch = ? WHERE group_name = ? AND topic = ? \
+                    AND partition_index = ? AND epoch < ?";
+        let mut values = Values::default();
+        values.number(epoch).place(group, partition).number(epoch);
+        let mut lease = Lease::of(&self.pool).await?;
+        let position = within(async {
+            execute(&mut lease, text, values).await?;
+            read::position(&mut lease, group, partition).await
+        })
+        .await?;
+        lease.release();
+        Ok(position)
+    }
+
     /// How far a group has come in one partition.
     pub(crate) async fn position_of(
         &self,

@@ -1,5 +1,7 @@
 //! Batches: what a worker takes from its partitions at once.
 
+use std::collections::BTreeMap;
+
 use chat_core::port::log::{PartitionId, PollLimits, Record};
 
 /// Of a batch a worker takes so small a part while it rests in between: many short rests keep its share as
@@ -11,6 +13,8 @@ const REST_PART: usize = 8;
 pub struct Work {
     /// Whose they are.
     pub partition: PartitionId,
+    /// Offset from which they were read.
+    pub first: u64,
     /// In order of offset.
     pub records: Vec<Record>,
 }
@@ -27,17 +31,53 @@ pub(super) const fn part(limits: PollLimits) -> PollLimits {
     }
 }
 
-/// Adds records of one partition to a batch.
-pub(super) fn add(work: &mut Vec<Work>, more: Vec<Record>) {
-    let Some(partition) = more.first().map(|record| record.partition) else {
-        return;
-    };
-    match work.iter_mut().find(|one| one.partition == partition) {
-        Some(one) => one.records.extend(more),
-        None => work.push(Work {
-            partition,
-            records: more,
-        }),
+/// Where each partition is read on: a consumer hands out records without a gap from where it was sought,
+/// so the place from which a batch was read is known without asking.
+#[derive(Debug, Default)]
+pub(super) struct ReadPositions(BTreeMap<PartitionId, u64>);
+
+impl ReadPositions {
+    /// Notes that a partition is read from here on.
+    pub(super) fn seek(&mut self, partition: PartitionId, next: u64) {
+        self.0.insert(partition, next);
+    }
+
+    /// Forgets partitions that belong to somebody else.
+    pub(super) fn forget(&mut self, partitions: &[PartitionId]) {
+        for partition in partitions {
+            self.0.remove(partition);
+        }
+    }
+
+    /// All partitions, with where they are read on.
+    pub(super) fn all(&self) -> Vec<(PartitionId, u64)> {
+        self.0
+            .iter()
+            .map(|(partition, next)| (*partition, *next))
+            .collect()
+    }
+
+    /// Adds records of one partition to a batch.
+    pub(super) fn add(&mut self, work: &mut Vec<Work>, more: Vec<Record>) {
+        let (Some(begin), Some(end)) = (more.first(), more.last()) else {
+            return;
+        };
+        let partition = begin.partition;
+        let behind = end.offset + 1;
+        // A record that is told again begins the batch earlier than it was expected.
+        let expected = self.0.insert(partition, behind);
+        let first = expected.unwrap_or(begin.offset).min(begin.offset);
+        match work.iter_mut().find(|one| one.partition == partition) {
+            Some(one) => {
+                one.first = one.first.min(first);
+                one.records.extend(more);
+            }
+            None => work.push(Work {
+                partition,
+                first,
+                records: more,
+            }),
+        }
     }
 }
 
@@ -98,11 +138,12 @@ mod tests {
 
     #[test]
     fn records_of_a_partition_stay_together_and_in_order() {
-        let mut work = Vec::new();
-        add(&mut work, records(1, 5, &[1, 1]));
-        add(&mut work, records(0, 9, &[1]));
-        add(&mut work, Vec::new());
-        add(&mut work, records(1, 7, &[1]));
+        let (mut work, mut read) = (Vec::new(), ReadPositions::default());
+        read.seek(records(1, 0, &[1])[0].partition, 4);
+        read.add(&mut work, records(1, 5, &[1, 1]));
+        read.add(&mut work, records(0, 9, &[1]));
+        read.add(&mut work, Vec::new());
+        read.add(&mut work, records(1, 7, &[1]));
         let offsets: Vec<(u32, Vec<u64>)> = work
             .iter()
             .map(|one| {
@@ -114,21 +155,25 @@ mod tests {
             .collect();
         assert_eq!(offsets, [(1, vec![5, 6, 7]), (0, vec![9])]);
         assert_eq!(size(&work), (4, 4));
+        // Where it was read from, also where the log has no record of that offset.
+        assert_eq!((work[0].first, work[1].first), (4, 9));
+        let behind: Vec<u64> = read.all().into_iter().map(|(_, next)| next).collect();
+        assert_eq!(behind, [10, 8]);
     }
 
     #[test]
     fn a_batch_has_room_until_records_or_bytes_are_used_up() {
-        let mut work = Vec::new();
-        add(&mut work, records(0, 0, &[10, 20, 30]));
+        let (mut work, mut read) = (Vec::new(), ReadPositions::default());
+        read.add(&mut work, records(0, 0, &[10, 20, 30]));
         let left = room(&work, LIMITS).unwrap();
         assert_eq!((left.records, left.bytes, left.wait_ms), (5, 40, 0));
         assert!(is_full(&work, LIMITS));
-        add(&mut work, records(0, 3, &[40]));
+        read.add(&mut work, records(0, 3, &[40]));
         assert!(room(&work, LIMITS).is_none());
         let mut many = Vec::new();
-        add(&mut many, records(0, 0, &[1; 3]));
+        read.add(&mut many, records(0, 0, &[1; 3]));
         assert!(!is_full(&many, LIMITS));
-        add(&mut many, records(0, 3, &[1; 5]));
+        read.add(&mut many, records(0, 3, &[1; 5]));
         assert!(is_full(&many, LIMITS));
         assert!(room(&many, LIMITS).is_none());
     }

@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chat_core::apply::Gap;
 use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled};
+use chat_core::port::store::Position;
 use chat_core::port::{Ports, store};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{GroupName, Metrics};
-use crate::workers::batch::{Work, add, is_full, part, room, size};
+use crate::workers::batch::{ReadPositions, Work, is_full, part, room, size};
 use crate::workers::overload::Overload;
 
 /// Milliseconds that a poll waits for records.
 const POLL_WAIT_MS: u64 = 500;
 /// Records that are taken at once while a batch is being made durable: what it waits for is noticed in between.
 const SLICE: usize = 500;
+/// How often a worker without records compares where it reads with where the store says that it is.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// A worker rests at most so long: a group that shares out anew waits for all its members.
@@ -66,6 +70,12 @@ pub trait Job: Send + Sync {
     /// When the next batch may begin.
     fn pace(&self) -> Pace;
 
+    /// Where a partition is read on, whose stored position this is. The truth about the position is in
+    /// the store, not in the log; what a job writes elsewhere may be further behind.
+    async fn resume(&self, _partition: PartitionId, stored: Position) -> Result<u64, Failure> {
+        Ok(stored.next)
+    }
+
     /// Does what can be done of a batch while the one before it is still being handled. It may be done in vain
     /// and done again: what shows of it is right without any of the batch being done.
     async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure>;
@@ -87,6 +97,10 @@ pub enum Failure {
     /// Anything that the rules met.
     #[error(transparent)]
     Rules(#[from] chat_core::error::Error),
+    /// A batch does not begin where the group is: the store, or the index, was put back to an earlier
+    /// state. Nothing was written; what lies between is read again.
+    #[error("batches do not begin where their group is: {0:?}")]
+    Gaps(Vec<Gap>),
     /// The worker was told to stop in the middle; nothing is lost.
     #[error("the worker was told to stop")]
     Stopped,
@@ -179,6 +193,8 @@ async fn consume<J: Job + 'static>(
     };
     let pace = job.pace();
     let mut ahead = Ahead::NOTHING;
+    let mut read = ReadPositions::default();
+    let mut compared_at = Instant::now();
     while !stop.is_cancelled() {
         let rests = yields(job.group()) && overload.rest_times() > 0;
         if let Some((work, ready)) = ahead.batch.take() {
@@ -193,12 +209,29 @@ async fn consume<J: Job + 'static>(
             let (work, met) = if looks_ahead {
                 // On another processor: what it waits for should not wait for the records of the next one.
                 let done = tokio::spawn(done);
-                let (done, fetched) = tokio::join!(done, fetch(job, limits, consumer, stop));
-                (joined(done)??, fetched)
+                let (done, fetched) =
+                    tokio::join!(done, fetch(job, limits, consumer, &mut read, stop));
+                (joined(done)?, fetched)
             } else {
-                (done.await?, Ok(ahead))
+                (done.await, Ok(ahead))
             };
-            for Work { partition, records } in &work {
+            let work = match work {
+                Ok(work) => work,
+                Err(Failure::Gaps(gaps)) if gaps.iter().all(Gap::is_of_one_log) => {
+                    // What was fetched meanwhile lies behind the gap too.
+                    read_again(ports, job.as_ref(), consumer, &mut read).await?;
+                    ahead = Ahead::NOTHING;
+                    if let Ok(Ahead { met, .. }) = met {
+                        ahead.met = met;
+                    }
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            for Work {
+                partition, records, ..
+            } in &work
+            {
                 if let Some(last) = records.last() {
                     consumer.commit(*partition, last.offset + 1).await?;
                 }
@@ -231,7 +264,11 @@ async fn consume<J: Job + 'static>(
                 () = stop.cancelled() => return Ok(()),
             },
         };
-        ahead = heed(ports, job.as_ref(), consumer, limits, polled).await?;
+        if matches!(polled, Polled::Idle) && compared_at.elapsed() >= COMPARE_EVERY {
+            compared_at = Instant::now();
+            compare(ports, job.as_ref(), consumer, &mut read).await?;
+        }
+        ahead = heed(ports, job.as_ref(), consumer, &mut read, limits, polled).await?;
     }
     Ok(())
 }
@@ -254,20 +291,16 @@ async fn heed<J: Job>(
     ports: &Ports,
     job: &J,
     consumer: &mut dyn Consumer,
+    read: &mut ReadPositions,
     limits: PollLimits,
     polled: Polled,
 ) -> Result<Ahead<J::Ready>, Failure> {
     match polled {
         Polled::Assigned(partitions) => {
             for partition in partitions {
-                // The truth about the position is in the store, not in the log (rule 1).
                 let position = ports.store.position(job.group(), partition).await?;
-                match consumer.seek(partition, position.next).await {
-                    Err(log::Error::OutOfRange { asked, start }) if asked < start => {
-                        stopped(job.group(), partition, asked, start);
-                    }
-                    sought => sought?,
-                }
+                let next = job.resume(partition, position).await?;
+                seek(job.group(), consumer, read, partition, next).await?;
             }
         }
         Polled::Gone {
@@ -275,11 +308,12 @@ async fn heed<J: Job>(
             asked,
             start,
         } => stopped(job.group(), partition, asked, start),
-        Polled::Revoked(_) | Polled::Idle => {}
+        Polled::Revoked(gone) => read.forget(&gone),
+        Polled::Idle => {}
         Polled::Records(records) => {
             let mut work = Vec::new();
-            add(&mut work, records);
-            let met = gather(&mut work, limits, consumer).await?;
+            read.add(&mut work, records);
+            let met = gather(&mut work, limits, consumer, read).await?;
             return Ok(Ahead {
                 batch: (!work.is_empty()).then_some((work, None)),
                 met,
@@ -289,12 +323,86 @@ async fn heed<J: Job>(
     Ok(Ahead::NOTHING)
 }
 
+/// Reads a partition on from somewhere.
+async fn seek(
+    group: Group,
+    consumer: &mut dyn Consumer,
+    read: &mut ReadPositions,
+    partition: PartitionId,
+    next: u64,
+) -> Result<(), Failure> {
+    read.seek(partition, next);
+    match consumer.seek(partition, next).await {
+        Err(log::Error::OutOfRange { asked, start }) if asked < start => {
+            stopped(group, partition, asked, start);
+        }
+        sought => sought?,
+    }
+    Ok(())
+}
+
+/// Reads every partition again from where the store says that the group is: the store was put back to
+/// an earlier state, as by a failover or a restored backup. To apply a record again changes nothing.
+async fn read_again<J: Job>(
+    ports: &Ports,
+    job: &J,
+    consumer: &mut dyn Consumer,
+    read: &mut ReadPositions,
+) -> Result<(), Failure> {
+    for (partition, behind) in read.all() {
+        let stored = ports.store.position(job.group(), partition).await?;
+        let next = job.resume(partition, stored).await?;
+        if next != behind {
+            tracing::error!(
+                group = job.group().name(),
+                topic = partition.topic.name(),
+                partition = partition.index,
+                from = next,
+                to = behind,
+                "what was read is not what is stored: the store or the index was put back to an earlier \
+                 state; the records in between are read again"
+            );
+        }
+        seek(job.group(), consumer, read, partition, next).await?;
+    }
+    Ok(())
+}
+
+/// Compares where each partition is read with where the store says that the group is. Records come behind
+/// a gap only if any come at all, so a worker without records has to look by itself.
+async fn compare<J: Job>(
+    ports: &Ports,
+    job: &J,
+    consumer: &mut dyn Consumer,
+    read: &mut ReadPositions,
+) -> Result<(), Failure> {
+    let group = job.group();
+    let epoch = ports.log.epoch(group.topic()).await?;
+    for (partition, behind) in read.all() {
+        let stored = ports.store.position(group, partition).await?;
+        if stored.next > 0 && stored.epoch != epoch {
+            let first = behind;
+            return Err(Failure::Gaps(vec![Gap {
+                partition,
+                stored,
+                first,
+                epoch,
+            }]));
+        }
+        if job.resume(partition, stored).await? < behind {
+            return read_again(ports, job, consumer, read).await;
+        }
+    }
+    Ok(())
+}
+
 /// Takes what has come already and makes it ready. Nobody is asked for more, and no change of the group is
 /// answered: a partition goes to somebody else only between batches.
 async fn fetch<J: Job + 'static>(
     job: &Arc<J>,
     limits: PollLimits,
     consumer: &mut dyn Consumer,
+    read: &mut ReadPositions,
     stop: &CancellationToken,
 ) -> Result<Ahead<J::Ready>, Failure> {
     let mut work = Vec::new();
@@ -307,7 +415,7 @@ async fn fetch<J: Job + 'static>(
         if records.is_empty() {
             break;
         }
-        add(&mut work, records);
+        read.add(&mut work, records);
         tokio::task::yield_now().await;
     }
     if work.is_empty() {
@@ -353,13 +461,15 @@ async fn gather(
     work: &mut Vec<Work>,
     limits: PollLimits,
     consumer: &mut dyn Consumer,
+    read: &mut ReadPositions,
 ) -> Result<Option<Polled>, Failure> {
     while let Some(left) = room(work, limits) {
         match consumer.poll(left).await? {
-            Polled::Records(more) => add(work, more),
+            Polled::Records(more) => read.add(work, more),
             Polled::Idle => break,
             Polled::Revoked(gone) => {
                 work.retain(|one| !gone.contains(&one.partition));
+                read.forget(&gone);
                 return Ok(Some(Polled::Revoked(gone)));
             }
             met => return Ok(Some(met)),
@@ -418,7 +528,7 @@ async fn persist<J: Job>(
                     .observe(started.elapsed().as_secs_f64());
                 return Ok(());
             }
-            Err(Failure::Stopped) => return Err(Failure::Stopped),
+            Err(failure @ (Failure::Stopped | Failure::Gaps(_))) => return Err(failure),
             Err(error) => {
                 metrics.retries.get_or_create(&label).inc();
                 tracing::warn!(

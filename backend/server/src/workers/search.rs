@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::apply::{self, Batch, Numbers};
+use chat_core::apply::{self, Batch, Gap, Numbers, Outcome};
 use chat_core::backend::Backend;
-use chat_core::index::{self, Staged};
-use chat_core::port::log::{Group, PollLimits};
+use chat_core::error::Error;
+use chat_core::index::{self, Recorded, Staged};
+use chat_core::port::log::{Group, PartitionId, PollLimits};
+use chat_core::port::search::IndexPosition;
+use chat_core::port::store::Position;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
@@ -43,6 +46,69 @@ impl SearchJob {
     }
 }
 
+impl SearchJob {
+    /// What the index is to record with these batches: how far it will have read. It must have read
+    /// what lies before them: an index that was restored meanwhile lacks documents that nobody would
+    /// miss any more.
+    async fn next_positions(&self, batches: &[Batch]) -> Result<Vec<IndexPosition>, Failure> {
+        let ports = self.backend.ports();
+        let log = ports.log.identity().await?;
+        let known = ports.search.positions().await.map_err(Error::from)?;
+        let (mut positions, mut gaps) = (Vec::with_capacity(batches.len()), Vec::new());
+        for batch in batches {
+            let partition = batch.partition;
+            let own = known.iter().find(|own| own.partition == partition);
+            let same = own.filter(|own| own.log == log && own.epoch == batch.epoch);
+            let (next, whole) = match (own, same) {
+                (_, Some(own)) => (own.next, own.whole),
+                // An empty index that reads from the very beginning lacks nothing.
+                (None, None) => (0, true),
+                (Some(own), None) if own.log == log && own.epoch < batch.epoch => (0, own.whole),
+                (Some(_), None) => (0, false),
+            };
+            if batch.first > next {
+                gaps.push(Gap {
+                    partition,
+                    stored: Position {
+                        next,
+                        epoch: batch.epoch,
+                        last_uid: None,
+                    },
+                    first: batch.first,
+                    epoch: batch.epoch,
+                });
+            }
+            positions.push(IndexPosition {
+                partition,
+                log,
+                epoch: batch.epoch,
+                next: batch.next.max(next),
+                whole,
+            });
+        }
+        match gaps.is_empty() {
+            true => Ok(positions),
+            false => Err(Failure::Gaps(gaps)),
+        }
+    }
+
+    /// Has the index begin anew in a partition, because it cannot be believed or lacks what the log does
+    /// not have any more.
+    async fn begin_anew(&self, partition: PartitionId, next: u64) -> Result<(), Failure> {
+        let ports = self.backend.ports();
+        let position = IndexPosition {
+            partition,
+            log: ports.log.identity().await?,
+            epoch: ports.log.epoch(partition.topic).await?,
+            next,
+            whole: false,
+        };
+        let nothing = index::stage(ports, Vec::new()).await?;
+        index::publish(ports, nothing, &[position]).await?;
+        Ok(())
+    }
+}
+
 /// Records, and what the index was given because of them.
 pub struct Ready {
     batches: Vec<Batch>,
@@ -69,14 +135,61 @@ impl Job for SearchJob {
         PACE
     }
 
+    /// The index may be further behind than the store remembers, or belong to another log.
+    async fn resume(&self, partition: PartitionId, stored: Position) -> Result<u64, Failure> {
+        let ports = self.backend.ports();
+        let log = ports.log.identity().await?;
+        let epoch = ports.log.epoch(partition.topic).await?;
+        let range = ports.log.range(partition).await?;
+        let known = ports.search.positions().await.map_err(Error::from)?;
+        let own = known.iter().find(|own| own.partition == partition);
+        let next = match index::recorded(own, log, epoch, range) {
+            Recorded::Through(next) => next,
+            Recorded::Lacking(next) => {
+                let is_known =
+                    own.is_some_and(|own| !own.whole && own.next == next && own.epoch == epoch);
+                if !is_known {
+                    tracing::error!(
+                        topic = partition.topic.name(),
+                        partition = partition.index,
+                        log.start = range.0,
+                        "the search index lacks messages whose records the log does not have any more; \
+                         searches are not complete until a full reconciliation has indexed the rows again"
+                    );
+                    self.begin_anew(partition, next).await?;
+                }
+                next
+            }
+            Recorded::Foreign { epoch: theirs } => {
+                let raised = ports.log.raise_epoch(partition.topic, theirs).await?;
+                tracing::error!(
+                    topic = partition.topic.name(),
+                    partition = partition.index,
+                    log.end = range.1,
+                    indexed = own.map(|own| own.next),
+                    epoch = raised,
+                    "the search index has read more than the log holds, or another log: log and store \
+                     were put back to an earlier state, or the index is not theirs; going on in a new \
+                     epoch, and searches are not complete until a full reconciliation has indexed the \
+                     rows again"
+                );
+                self.begin_anew(partition, range.0).await?;
+                range.0
+            }
+        };
+        Ok(next.min(stored.next).max(range.0))
+    }
+
     /// Waits until the store has what the records say, reads it there (rule 2), and gives it to the index: what
     /// is found early is a row all the same, and by its revision nothing older replaces it.
     async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure> {
         let ports = self.backend.ports();
         let epoch = ports.log.epoch(self.group().topic()).await?;
-        let decoded = work.iter().map(|Work { partition, records }| {
+        let decoded = work.iter().map(|work| {
+            let records = work.records.clone();
             // The store group alone buries what cannot be read (rule 7).
-            let (batch, _poison) = Batch::decode(self.group(), *partition, epoch, records.clone());
+            let (batch, _poison) =
+                Batch::decode(self.group(), work.partition, epoch, work.first, records);
             batch
         });
         let batches: Vec<Batch> = decoded.collect();
@@ -95,9 +208,13 @@ impl Job for SearchJob {
     async fn handle(&self, _: &[Work], ready: Self::Ready) -> Result<(), Failure> {
         let ports = self.backend.ports();
         let Ready { batches, staged } = ready;
-        let report = index::publish(ports, staged, &[]).await?;
+        let positions = self.next_positions(&batches).await?;
+        let report = index::publish(ports, staged, &positions).await?;
         // All of it is searchable: only now the positions may move (rule 20).
-        apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await?;
+        match apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await? {
+            Outcome::Gaps(gaps) => return Err(Failure::Gaps(gaps)),
+            Outcome::Applied(_) | Outcome::NeedsNumbers(_) | Outcome::Conflicts(_) => {}
+        }
         let count = |outcome, events| self.metrics.count(self.group().name(), outcome, events);
         count("indexed", report.indexed);
         count("newer", report.newer);

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::apply::{self, Batch, Decoded, Homeless, Numbers, Outcome, Poison, Report};
+use chat_core::apply::{
+    self, Batch, Conflict, Decoded, Homeless, Numbers, Outcome, Poison, Report,
+};
 use chat_core::backend::Backend;
 use chat_core::event::Event;
 use chat_core::letters::Burial;
-use chat_core::port::counters::{Counter, Take, Taken};
+use chat_core::port::counters::{Counter, Grant, Take, Taken};
 use chat_core::port::log::{Group, PartitionId, PollLimits, Record};
 use chat_core::port::store;
 use futures_util::future::join_all;
@@ -48,7 +50,8 @@ impl StoreJob {
         }
     }
 
-    async fn apply(&self, batches: &[Batch]) -> Result<(), Failure> {
+    /// Applies batches; what cannot be applied because another record took its place comes back.
+    async fn apply(&self, batches: &[Batch]) -> Result<Vec<Conflict>, Failure> {
         let ports = self.backend.ports();
         let mut numbers = Numbers::new();
         for _ in 0..HOUSING_ROUNDS {
@@ -58,8 +61,10 @@ impl StoreJob {
                     // A hint that nobody waits for here: the next batch should not.
                     let signals = Arc::clone(&ports.signals);
                     tokio::spawn(async move { signals.publish(&report.subjects).await });
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
+                Outcome::Gaps(gaps) => return Err(Failure::Gaps(gaps)),
+                Outcome::Conflicts(conflicts) => return Ok(conflicts),
                 Outcome::NeedsNumbers(homeless) => {
                     for homeless in homeless {
                         if numbers.contains_key(&homeless) {
@@ -68,7 +73,9 @@ impl StoreJob {
                             let raised = self.backend.raise(counter, 0).await;
                             raised.map_err(Failure::Rules)?;
                         }
-                        numbers.insert(homeless, self.number_for(homeless).await?);
+                        let first = self.number_for(homeless).await?;
+                        self.answer_anew(homeless, first).await?;
+                        numbers.insert(homeless, first);
                     }
                 }
             }
@@ -76,11 +83,28 @@ impl StoreJob {
         Err(store::Error::Unavailable("messages find no free number".into()).into())
     }
 
-    /// A number of the counter, never the store's maximum and one (rule 10).
+    /// Lets the idempotency key of a create be answered with the numbers that it gets now. Before they
+    /// are stored: a key that names numbers without rows names no other message.
+    async fn answer_anew(&self, homeless: Homeless, first: u32) -> Result<(), Failure> {
+        let Some(key) = homeless.key else {
+            return Ok(());
+        };
+        let grant = Grant {
+            first,
+            count: homeless.count,
+            uid: homeless.uid,
+            generation: homeless.generation,
+        };
+        let counters = &self.backend.ports().counters;
+        let restored = counters.restore_key(homeless.chat.token, key, grant).await;
+        restored.map_err(|error| Failure::Rules(error.into()))
+    }
+
+    /// Numbers of the counter, never the store's maximum and one (rule 10).
     async fn number_for(&self, homeless: Homeless) -> Result<u32, Failure> {
         let take = Take {
             counter: Counter::Messages(homeless.chat),
-            count: 1,
+            count: homeless.count,
             keyed: None,
         };
         match self.backend.ports().counters.take(take).await {
@@ -99,13 +123,16 @@ impl StoreJob {
             group,
             partition,
             epoch,
+            first,
             records: decoded,
             ..
         } = batch;
+        // Each begins where the one before it ended, so that what is poison between them is passed too.
         let single = |records: Vec<Decoded>, reserved: Vec<Decoded>, offset: u64, last_uid| Batch {
             group,
             partition,
             epoch,
+            first,
             records,
             reserved,
             next: offset + 1,
@@ -117,7 +144,10 @@ impl StoreJob {
                 .apply(&[single(vec![one.clone()], Vec::new(), offset, uid)])
                 .await
             {
-                Ok(()) => continue,
+                Ok(conflicts) => match conflicts.into_iter().next() {
+                    Some(conflict) => conflict.reason,
+                    None => continue,
+                },
                 Err(Failure::Store(error)) if !error.retryable() => error.to_string(),
                 Err(other) => return Err(other),
             };
@@ -139,9 +169,12 @@ impl StoreJob {
                     // Its numbers become void like any that never came; nobody waits behind it.
                     tracing::error!(%error, "the store refuses to reserve a dead letter's numbers");
                     self.apply(&[single(Vec::new(), Vec::new(), offset, uid)])
-                        .await?;
+                        .await
+                        .map(drop)?;
                 }
-                reserved => reserved?,
+                reserved => {
+                    reserved?;
+                }
             }
             self.count_dead(dead);
         }
@@ -197,6 +230,7 @@ impl StoreJob {
         count("repeated", report.repeated);
         count("renumbered", report.renumbered);
         count("superseded", report.superseded);
+        count("key_conflict", report.key_conflicts);
     }
 
     /// A batch of one partition in a transaction of its own, and where the store refuses that, record by
@@ -205,7 +239,8 @@ impl StoreJob {
         let batch = [batch];
         match self.apply(&batch).await {
             Err(Failure::Store(error)) if !error.retryable() => {}
-            other => return other,
+            Ok(conflicts) if !conflicts.is_empty() => {}
+            other => return other.map(drop),
         }
         let [batch] = batch;
         // Poison at the end of the batch moves the position too.
@@ -213,13 +248,14 @@ impl StoreJob {
             group: self.group,
             partition: batch.partition,
             epoch: batch.epoch,
+            first: batch.first,
             records: Vec::new(),
             reserved: Vec::new(),
             next: batch.next,
             last_uid: batch.last_uid,
         };
         self.apply_one_by_one(batch, records).await?;
-        self.apply(&[rest]).await
+        self.apply(&[rest]).await.map(drop)
     }
 }
 
@@ -246,8 +282,9 @@ impl Job for StoreJob {
 
     async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure> {
         let epoch = self.backend.ports().log.epoch(self.group.topic()).await?;
-        let decode = |Work { partition, records }: &Work| {
-            Batch::decode(self.group, *partition, epoch, records.clone())
+        let decode = |work: &Work| {
+            let records = work.records.clone();
+            Batch::decode(self.group, work.partition, epoch, work.first, records)
         };
         Ok(work.iter().map(decode).collect())
     }
@@ -260,13 +297,14 @@ impl Job for StoreJob {
             dead += self.bury(batch.partition, batch.epoch, poison).await?;
             batches.push(batch);
         }
-        match self.apply(&batches).await {
-            Err(Failure::Store(error)) if !error.retryable() => {
-                for (batch, Work { records, .. }) in batches.into_iter().zip(work) {
-                    self.apply_alone(batch, records).await?;
-                }
+        let refused = match self.apply(&batches).await {
+            Err(Failure::Store(error)) if !error.retryable() => true,
+            applied => !applied?.is_empty(),
+        };
+        if refused {
+            for (batch, Work { records, .. }) in batches.into_iter().zip(work) {
+                self.apply_alone(batch, records).await?;
             }
-            other => other?,
         }
         self.count_dead(dead);
         Ok(())

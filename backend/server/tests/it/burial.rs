@@ -120,6 +120,10 @@ impl Log for Unsure {
         self.log.epoch(topic).await
     }
 
+    async fn raise_epoch(&self, topic: Topic, above: u32) -> Result<u32, Error> {
+        self.log.raise_epoch(topic, above).await
+    }
+
     async fn check(&self) -> Result<(), Error> {
         self.log.check().await
     }
