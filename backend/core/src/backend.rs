@@ -9,7 +9,7 @@ use chat_wire::time::Timestamp;
 use uuid::Uuid;
 
 use crate::appends::Appends;
-use crate::clock::Sources;
+use crate::clock::{Sources, TrustedClock};
 use crate::port::Ports;
 use crate::reconcile::Reconciler;
 use crate::recover::Recovery;
@@ -50,6 +50,7 @@ struct Inner {
     ports: Ports,
     settings: Settings,
     sources: Sources,
+    trusted_clock: TrustedClock,
     recovery: Recovery,
     settler: Settler,
     reconciler: Reconciler,
@@ -70,6 +71,7 @@ impl Backend {
             inner: Arc::new(Inner {
                 ports,
                 settings,
+                trusted_clock: TrustedClock::new(Arc::clone(&sources.clock)),
                 sources,
                 recovery: Recovery::default(),
                 settler: Settler::default(),
@@ -113,6 +115,11 @@ impl Backend {
     /// The wall clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.sources.clock.now()
+    }
+
+    /// A wall clock that does not jump ahead; see [`TrustedClock`].
+    pub(crate) fn trusted_now(&self) -> Timestamp {
+        self.inner.trusted_clock.now()
     }
 
     /// Time that goes on while the machine is suspended; see [`crate::clock::Clock::uptime`].

@@ -50,6 +50,41 @@ impl Default for Sources {
     }
 }
 
+/// By how much the wall clock may run ahead of the uptime before it is not believed: it is adjusted in
+/// small steps all the time.
+const DRIFT: Duration = Duration::from_secs(60);
+
+/// A wall clock for decisions that drop something because it is old. Where the system's clock jumps ahead,
+/// by mistake or by an attack on NTP, this one goes on at the pace of the uptime.
+#[derive(Debug, Clone)]
+pub struct TrustedClock {
+    clock: Arc<dyn Clock>,
+    began: Timestamp,
+    began_uptime: Duration,
+}
+
+impl TrustedClock {
+    /// Believes what the clock says now.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            began: clock.now(),
+            began_uptime: clock.uptime(),
+            clock,
+        }
+    }
+
+    /// The wall clock, or what it can be at most.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let passed = self.clock.uptime().saturating_sub(self.began_uptime) + DRIFT;
+        let passed = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
+        let most = self.began.as_micros().saturating_add(passed);
+        let now = self.clock.now();
+        Timestamp::from_micros(most).map_or(now, |most| now.min(most))
+    }
+}
+
 /// The operating system's clock and random numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct System;
@@ -103,6 +138,33 @@ mod tests {
             assert!(now >= last);
             last = now;
         }
+    }
+
+    #[derive(Debug, Default)]
+    struct Set(parking_lot::Mutex<(i64, u64)>);
+
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(self.0.lock().0 * 1_000_000).unwrap()
+        }
+
+        fn uptime(&self) -> Duration {
+            Duration::from_secs(self.0.lock().1)
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_is_not_believed_and_one_that_goes_back_is() {
+        let set = Arc::new(Set::default());
+        let trusted = TrustedClock::new(Arc::clone(&set) as _);
+        let at = |wall: i64, uptime: u64| {
+            *set.0.lock() = (wall, uptime);
+            trusted.now().as_micros() / 1_000_000
+        };
+        assert_eq!(at(10, 10), 10);
+        assert_eq!(at(86_400, 11), 71);
+        assert_eq!(at(86_400, 86_400), 86_400);
+        assert_eq!(at(-5, 86_401), -5);
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! Idempotency keys, as they are kept: hashes of fixed size.
 
 use std::fmt;
+use std::time::Duration;
 
 use chat_wire::ids::AppToken;
 use serde::{Deserialize, Serialize, de};
 use sha2::{Digest, Sha256};
+
+/// How long rows of idempotency keys are kept: twice as long as a key is answered, so that no row goes
+/// while its key may still be asked for, whatever the clocks of two machines differ by.
+pub const KEY_ROW_LIFE: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// The first 128 bits of a SHA-256, in hexadecimal where it is text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

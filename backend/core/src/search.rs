@@ -56,7 +56,7 @@ impl Backend {
         let after = request.cursor.as_deref().map(rank_of).transpose()?;
         self.known(&request).await?;
         // Asked before the search: whatever was searchable then is in the answer.
-        let (lag_records, complete) = self.index_lag(request.token, request.chat).await?;
+        let (lag_records, complete, ends) = self.index_lag(request.token, request.chat).await?;
 
         let mut query = Query {
             token: request.token,
@@ -88,6 +88,8 @@ impl Backend {
             query.after = candidates.last().map(|last| last.rank).or(query.after);
         }
 
+        // A store that was put back meanwhile has not had the rows of some hits.
+        let complete = complete && self.is_stored(&ends).await?;
         let next = if hits.len() > limit {
             hits.truncate(limit);
             hits.last().map(|(rank, _)| *rank)
@@ -127,7 +129,7 @@ impl Backend {
         &self,
         token: AppToken,
         chat: Option<ChatNumber>,
-    ) -> Result<(u64, bool), Error> {
+    ) -> Result<(u64, bool, Vec<(PartitionId, u64)>), Error> {
         let log = &self.ports().log;
         let partitions = match chat {
             Some(chat) => {
@@ -145,6 +147,7 @@ impl Backend {
         let identity = log.identity().await?;
         let indexed = self.ports().search.positions().await?;
         let (mut lag, mut complete) = (0, true);
+        let mut ends = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let range = log.range(partition).await?;
             let store = &self.ports().store;
@@ -159,8 +162,23 @@ impl Backend {
             // A position beyond the end is of records that are gone.
             complete &= whole && behind == 0 && stored.next <= range.1;
             lag += behind;
+            ends.push((partition, range.1));
         }
-        Ok((lag, complete))
+        Ok((lag, complete, ends))
+    }
+}
+
+impl Backend {
+    /// Whether the store has applied everything below these offsets.
+    async fn is_stored(&self, ends: &[(PartitionId, u64)]) -> Result<bool, Error> {
+        let store = &self.ports().store;
+        for (partition, end) in ends {
+            let position = store.position(Group::MessagesStore, *partition).await?;
+            if position.next < *end {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chat_core::clock::TrustedClock;
+use chat_core::key::KEY_ROW_LIFE;
 use chat_core::port::log::{Group, Topic};
 use chat_core::port::store::Store;
 use chat_core::port::{Life, log, search, store};
@@ -21,8 +23,6 @@ use crate::store::Rows;
 
 /// Steps of retention, and of giving pages back, in one call. Appends go on between them.
 const STEPS: usize = 64;
-/// How long the answer to an idempotency key is kept.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything that is open.
 pub(crate) struct Estate {
@@ -32,6 +32,8 @@ pub(crate) struct Estate {
     pub(crate) index: Arc<Index>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) premises: Premises,
+    /// Decides which idempotency keys are old.
+    pub(crate) clock: TrustedClock,
     /// `None` once it is closed.
     pub(crate) lock: Mutex<Option<Lock>>,
 }
@@ -50,7 +52,8 @@ impl Estate {
     async fn tidy(&self) -> Result<(), Trouble> {
         self.numbers.housekeep();
         self.retain().await?;
-        self.rows.forget_keys(ago(KEY_LIFE)).await?;
+        let before = self.clock.now().minus(KEY_ROW_LIFE);
+        self.rows.forget_keys(before).await?;
         self.index.housekeep().await?;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::clock::{System, TrustedClock};
 use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
@@ -123,6 +124,7 @@ pub async fn open(config: &Config) -> Result<Ports, OpenError> {
         numbers: Arc::clone(&numbers),
         index: Arc::clone(&index),
         progress,
+        clock: TrustedClock::new(Arc::new(System)),
         premises: Premises {
             dir: dir.clone(),
             log_bytes_max: config.log_bytes_max,

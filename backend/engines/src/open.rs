@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chat_core::clock::{System, TrustedClock};
+use chat_core::key::KEY_ROW_LIFE;
 use chat_core::port::store::Store as _;
 use chat_core::port::{Life, Ports};
 use chat_wire::admin::doctor::Examined;
-use chat_wire::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -20,8 +21,6 @@ use crate::search::Index;
 use crate::signals::Hints;
 use crate::store::Rows;
 
-/// How long an idempotency key is kept.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often old keys are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
@@ -46,6 +45,7 @@ pub async fn connect(config: &Config) -> Result<Ports, Error> {
             Arc::clone(&search),
         ),
         forgot_at: Mutex::new(None),
+        clock: TrustedClock::new(Arc::new(System)),
     });
     Ok(Ports {
         store: rows,
@@ -76,6 +76,8 @@ struct Whole {
     log: Arc<Events>,
     engines: Engines,
     forgot_at: Mutex<Option<Instant>>,
+    /// Decides which idempotency keys are old.
+    clock: TrustedClock,
 }
 
 #[async_trait]
@@ -89,10 +91,7 @@ impl Life for Whole {
             }
             *forgot_at = Some(Instant::now());
         }
-        let life = i64::try_from(KEY_LIFE.as_micros()).unwrap_or(i64::MAX);
-        let Ok(before) = Timestamp::from_micros(Timestamp::now().as_micros() - life) else {
-            return;
-        };
+        let before = self.clock.now().minus(KEY_ROW_LIFE);
         if let Err(error) = self.rows.forget_keys(before).await {
             tracing::warn!(%error, "old idempotency keys stay for now");
         }

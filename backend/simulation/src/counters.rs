@@ -51,7 +51,6 @@ struct Memory {
     counters: BTreeMap<Counter, CounterState>,
     fences: BTreeMap<Counter, Instant>,
     keys: BTreeMap<KeyHash, KeyState>,
-    first_seen: BTreeMap<u64, Instant>,
 }
 
 /// The counters.
@@ -170,7 +169,7 @@ impl CountersState {
             }
         };
         if let Some(keyed) = &take.keyed
-            && let Some(taken) = self.recall(keyed, application.recovered, own.generation)
+            && let Some(taken) = self.recall(keyed)
         {
             return Ok(taken);
         }
@@ -195,12 +194,7 @@ impl CountersState {
         })
     }
 
-    fn recall(
-        &mut self,
-        keyed: &Keyed,
-        recovered: Option<Instant>,
-        _generation: u32,
-    ) -> Option<Taken> {
+    fn recall(&mut self, keyed: &Keyed) -> Option<Taken> {
         let now = Instant::now();
         match self.memory.keys.get_mut(&keyed.key.hash) {
             Some(known) if now < known.expires => Some(if known.body != keyed.key.body_hash {
@@ -213,17 +207,13 @@ impl CountersState {
                 known.lease = now + Duration::from_millis(keyed.lease_ms);
                 Taken::Resume(known.grant)
             }),
-            _ => {
-                let recent = recovered.is_some_and(|at| at.elapsed() < KEY_LIFE);
-                (recent && !keyed.absent_in_store).then_some(Taken::AskStore)
-            }
+            // A key that is not here may be in the store: it may have been evicted.
+            _ => (!keyed.absent_in_store).then_some(Taken::AskStore),
         }
     }
 
     fn open_key(&mut self, token: AppToken, keyed: &Keyed) -> Opened {
         let now = Instant::now();
-        let server = self.server;
-        let seen = *self.memory.first_seen.entry(server).or_insert(now);
         match self.memory.keys.get_mut(&keyed.key.hash) {
             Some(known) if now < known.expires => {
                 if known.body != keyed.key.body_hash {
@@ -241,7 +231,7 @@ impl CountersState {
                     }
                 }
             }
-            _ if seen.elapsed() < KEY_LIFE && !keyed.absent_in_store => Opened::AskStore,
+            _ if !keyed.absent_in_store => Opened::AskStore,
             _ => {
                 let grant = Grant {
                     first: 0,

@@ -220,6 +220,7 @@ impl<'p> History<'p> {
                 return;
             }
             Fault::CountersGoBack { .. } => self.excuses.counters_silent = true,
+            Fault::CountersEvict => self.excuses.keys_lost = true,
             Fault::StoreForgets { .. } => self.excuses.store_forgot = true,
             _ => {}
         }

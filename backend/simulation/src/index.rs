@@ -122,7 +122,12 @@ impl SimSearch {
     async fn asked<T>(&self, look: impl FnOnce(&mut IndexState) -> T + Send) -> Result<T, Error> {
         self.link.call().await;
         let found = self.link.world.with(|state| {
-            if state.index.down.lasts() || state.rng.random_bool(state.noise.index_unknown) {
+            // An index is closed while an older state is put in its place: calls under way fail.
+            let losses = state.index.losses;
+            let opened = self.link.process.index.lock().replace(losses);
+            let is_closed = opened.is_some_and(|opened| opened != losses);
+            let is_lost = state.rng.random_bool(state.noise.index_unknown);
+            if state.index.down.lasts() || is_closed || is_lost {
                 return Err(Error::Unavailable("no answer".into()));
             }
             Ok(look(&mut state.index))

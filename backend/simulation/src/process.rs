@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::backend::{Backend, Settings};
-use chat_core::clock::Sources;
+use chat_core::clock::{Sources, TrustedClock};
+use chat_core::key::KEY_ROW_LIFE;
 use chat_core::lag::valve::Limits;
 use chat_core::port::log::Group;
 use chat_core::port::signals::{Signals, Subject, Subscription};
@@ -132,7 +133,10 @@ fn ports(link: &Link) -> Ports {
         counters: Arc::new(SimCounters { link: link.clone() }),
         signals: Arc::new(Silent),
         search: Arc::new(SimSearch { link: link.clone() }),
-        life: Arc::new(SimLife { link: link.clone() }),
+        life: Arc::new(SimLife {
+            link: link.clone(),
+            clock: TrustedClock::new(Arc::new(SimSources { link: link.clone() })),
+        }),
     }
 }
 
@@ -158,18 +162,13 @@ impl Signals for Silent {
 /// The adapter as a whole: it forgets old idempotency keys.
 struct SimLife {
     link: Link,
+    clock: TrustedClock,
 }
-
-/// How long the rows of idempotency keys are kept.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait::async_trait]
 impl Life for SimLife {
     async fn housekeep(&self) {
-        let clock = SimSources {
-            link: self.link.clone(),
-        };
-        let before = chat_core::clock::Clock::now(&clock).minus(KEY_LIFE);
+        let before = self.clock.now().minus(KEY_ROW_LIFE);
         let store = SimStore {
             link: self.link.clone(),
         };

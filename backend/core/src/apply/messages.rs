@@ -373,9 +373,12 @@ impl Work {
                 self.report.repeated += rows.len() as u64;
                 continue;
             }
-            let range = numbers.get(&who).and_then(|first| range(&who, *first));
-            let range = range.filter(|range| range.iter().all(|key| !taken.contains(key)));
-            let Some(range) = range else {
+            let granted = numbers.get(&who).and_then(|granted| {
+                let range = range(&who, granted.first)?;
+                let is_free = range.iter().all(|key| !taken.contains(key));
+                is_free.then_some((range, granted.generation))
+            });
+            let Some((range, generation)) = granted else {
                 // A redelivery may be in the same batch, and a second range would stay empty.
                 if !waiting.contains(&who) {
                     waiting.push(who);
@@ -384,13 +387,19 @@ impl Work {
             };
             moved.insert((who.chat, who.uid));
             taken.extend(range.iter().copied());
-            self.reassign(rows, &range, key);
+            self.reassign(rows, &range, generation, key);
         }
         Ok((!waiting.is_empty()).then_some(waiting))
     }
 
     /// Gives the lines of a create these numbers in place of their own.
-    fn reassign(&mut self, rows: Vec<MessageRow>, range: &[MessageKey], key: Option<KeyRow>) {
+    fn reassign(
+        &mut self,
+        rows: Vec<MessageRow>,
+        range: &[MessageKey],
+        generation: u32,
+        key: Option<KeyRow>,
+    ) {
         for (mut row, new) in rows.into_iter().zip(range) {
             tracing::error!(
                 chat.number = new.chat.chat.get(),
@@ -404,6 +413,7 @@ impl Work {
                 number: new.number.get(),
             });
             row.key = *new;
+            row.generation = generation;
             self.report.renumbered += 1;
             self.insert(row);
         }
@@ -424,7 +434,7 @@ impl Work {
     ) -> Result<HashSet<MessageKey>, Error> {
         let mut wanted: Vec<MessageKey> = homeless
             .iter()
-            .filter_map(|(who, ..)| range(who, *numbers.get(who)?))
+            .filter_map(|(who, ..)| range(who, numbers.get(who)?.first))
             .flatten()
             .collect();
         if wanted.is_empty() {

@@ -152,8 +152,18 @@ pub struct Homeless {
     pub generation: u32,
 }
 
-/// The first of the numbers that were taken from the counters for creates without any.
-pub type Numbers = HashMap<Homeless, u32>;
+/// Numbers that were taken from the counters for a create without any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The first of them.
+    pub first: u32,
+    /// Of the counters when they were taken: whoever is given one of them again in the same generation
+    /// conflicts with this create, and does not replace it.
+    pub generation: u32,
+}
+
+/// What was taken, by who needs it.
+pub type Numbers = HashMap<Homeless, Range>;
 
 /// A batch that does not begin where its group is: the store was put back to an earlier state, or the
 /// partition has not been compared with its position since the epoch was raised.

@@ -264,9 +264,10 @@ async fn consume<J: Job + 'static>(
                 () = stop.cancelled() => return Ok(()),
             },
         };
-        if matches!(polled, Polled::Idle) && compared_at.elapsed() >= COMPARE_EVERY {
+        if compared_at.elapsed() >= COMPARE_EVERY {
             compared_at = Instant::now();
-            compare(ports, job.as_ref(), consumer, &mut read).await?;
+            let is_idle = matches!(polled, Polled::Idle);
+            compare(ports, job.as_ref(), consumer, &mut read, is_idle).await?;
         }
         ahead = heed(ports, job.as_ref(), consumer, &mut read, limits, polled).await?;
     }
@@ -369,18 +370,25 @@ async fn read_again<J: Job>(
 }
 
 /// Compares where each partition is read with where the store says that the group is. Records come behind
-/// a gap only if any come at all, so a worker without records has to look by itself.
+/// a gap only if any come at all, so a worker without records has to look by itself; and a store that says
+/// that it is beyond the end of the log passes over records without a word.
 async fn compare<J: Job>(
     ports: &Ports,
     job: &J,
     consumer: &mut dyn Consumer,
     read: &mut ReadPositions,
+    is_idle: bool,
 ) -> Result<(), Failure> {
     let group = job.group();
     let epoch = ports.log.epoch(group.topic()).await?;
+    let stored = ports.store.positions(group).await?;
+    let ranges = ports.log.ranges(group.topic()).await?;
     for (partition, behind) in read.all() {
-        let stored = ports.store.position(group, partition).await?;
-        if stored.next > 0 && stored.epoch != epoch {
+        let found = stored.iter().find(|(of, _)| *of == partition);
+        let stored = found.map_or(Position::START, |(_, position)| *position);
+        let end = ranges.get(partition.index as usize).map(|(_, end)| *end);
+        let is_beyond = end.is_some_and(|end| stored.next > end);
+        if stored.next > 0 && (stored.epoch != epoch || is_beyond) {
             let first = behind;
             return Err(Failure::Gaps(vec![Gap {
                 partition,
@@ -388,6 +396,9 @@ async fn compare<J: Job>(
                 first,
                 epoch,
             }]));
+        }
+        if !is_idle {
+            continue;
         }
         if job.resume(partition, stored).await? < behind {
             return read_again(ports, job, consumer, read).await;

@@ -92,6 +92,24 @@ impl SearchJob {
         }
     }
 
+    /// Batches whose epoch is over: the store will never say that it has applied them.
+    async fn gaps_of_another_epoch(&self, batches: &[Batch]) -> Result<Vec<Gap>, Failure> {
+        let ports = self.backend.ports();
+        let epoch = ports.log.epoch(self.group().topic()).await?;
+        let over = batches.iter().filter(|batch| batch.epoch != epoch);
+        let gap = |batch: &Batch| Gap {
+            partition: batch.partition,
+            stored: Position {
+                next: batch.first,
+                epoch,
+                last_uid: None,
+            },
+            first: batch.first,
+            epoch: batch.epoch,
+        };
+        Ok(over.map(gap).collect())
+    }
+
     /// Has the index begin anew in a partition, because it cannot be believed or lacks what the log does
     /// not have any more.
     async fn begin_anew(&self, partition: PartitionId, next: u64) -> Result<(), Failure> {
@@ -194,6 +212,10 @@ impl Job for SearchJob {
         });
         let batches: Vec<Batch> = decoded.collect();
         while !index::ready(ports, &batches).await? {
+            let gaps = self.gaps_of_another_epoch(&batches).await?;
+            if !gaps.is_empty() {
+                return Err(Failure::Gaps(gaps));
+            }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(LOOK_AGAIN) => {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::apply::{
-    self, Batch, Conflict, Decoded, Homeless, Numbers, Outcome, Poison, Report,
+    self, Batch, Conflict, Decoded, Homeless, Numbers, Outcome, Poison, Range, Report,
 };
 use chat_core::backend::Backend;
 use chat_core::event::Event;
@@ -73,9 +73,9 @@ impl StoreJob {
                             let raised = self.backend.raise(counter, 0).await;
                             raised.map_err(Failure::Rules)?;
                         }
-                        let first = self.number_for(homeless).await?;
-                        self.answer_anew(homeless, first).await?;
-                        numbers.insert(homeless, first);
+                        let range = self.range_for(homeless).await?;
+                        self.answer_anew(homeless, range.first).await?;
+                        numbers.insert(homeless, range);
                     }
                 }
             }
@@ -101,14 +101,14 @@ impl StoreJob {
     }
 
     /// Numbers of the counter, never the store's maximum and one (rule 10).
-    async fn number_for(&self, homeless: Homeless) -> Result<u32, Failure> {
+    async fn range_for(&self, homeless: Homeless) -> Result<Range, Failure> {
         let take = Take {
             counter: Counter::Messages(homeless.chat),
             count: homeless.count,
             keyed: None,
         };
         match self.backend.ports().counters.take(take).await {
-            Ok(Taken::Granted { first, .. }) => Ok(first),
+            Ok(Taken::Granted { first, generation }) => Ok(Range { first, generation }),
             Ok(_) => {
                 Err(store::Error::Unavailable("the chat's counter is not known".into()).into())
             }
