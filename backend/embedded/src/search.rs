@@ -4,6 +4,7 @@
 //! a query is the conjunction of its grams, and the rules check each candidate against the stored
 //! body. A deleted message is a document without grams and scope, which keeps its revision.
 
+mod fence;
 mod find;
 mod grams;
 mod plan;
@@ -11,9 +12,10 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod view;
+mod writer;
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,30 +26,15 @@ use chat_core::port::search::{
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::{AppToken, ChatNumber};
 use parking_lot::{Mutex, RwLock};
+use tantivy::directory::MmapDirectory;
 use tantivy::directory::error::OpenReadError;
-use tantivy::directory::{Directory, MmapDirectory};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy};
-use tantivy::store::Compressor;
-use tantivy::tokenizer::TokenizerManager;
-use tantivy::{IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
+use tantivy::{IndexReader, ReloadPolicy, TantivyError};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use self::plan::{Fate, Plan};
-use self::schema::{Entry, PATH};
 use self::view::View;
-
-/// Bytes that documents take before they are written as a segment of their own, even without a
-/// commit. The least that tantivy takes; a batch of 10,000 short messages fits.
-const WRITER_BUDGET_BYTES: usize = 15_000_000;
-
-/// Threads that turn documents into segments. The analysis is most of the work of a batch, and a
-/// second one would take the other core from the store and make twice the segments to merge.
-const WRITER_THREADS: usize = 1;
-
-/// Threads that merge segments.
-const MERGE_THREADS: usize = 1;
-
-/// A segment with more than this share of replaced documents is rewritten.
-const MAX_REPLACED_SHARE: f32 = 0.3;
+use self::writer::Writer;
 
 /// How long closing waits for a merge. One that is cut off is done again later.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
@@ -58,15 +45,17 @@ pub struct Index {
 }
 
 struct Inner {
+    dir: PathBuf,
+    /// Only for reading: each writer has an index of its own, on a directory that can be fenced.
     index: tantivy::Index,
     reader: IndexReader,
     /// Replaced as a whole when a commit becomes visible.
     view: RwLock<Arc<View>>,
-    writer: Mutex<Writer>,
+    writer: Mutex<Slot>,
 }
 
-enum Writer {
-    Open(Box<IndexWriter<Entry>>),
+enum Slot {
+    Open(Box<Writer>),
     /// After a failure; the next call makes another one.
     Broken,
     Closed,
@@ -120,20 +109,30 @@ impl Index {
     /// Waits for merges and lets go of the directory. Calls that write fail afterwards.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
-        let (done, closed) = tokio::sync::oneshot::channel();
+        let (taken, directory) = oneshot::channel();
+        let (done, closed) = oneshot::channel();
         // A thread of its own: the runtime would wait for one of its own at its end, however
         // long the merge takes.
         std::thread::spawn(move || {
-            let writer = std::mem::replace(&mut *inner.writer.lock(), Writer::Closed);
-            if let Writer::Open(writer) = writer {
-                writer.set_merge_policy(Box::new(NoMergePolicy));
-                if let Err(error) = writer.wait_merging_threads() {
-                    tracing::warn!(%error, "a merge of the search index failed");
-                }
+            let slot = std::mem::replace(&mut *inner.writer.lock(), Slot::Closed);
+            let Slot::Open(writer) = slot else { return };
+            let _ = taken.send(writer.directory());
+            if let Err(error) = writer.finish() {
+                tracing::warn!(%error, "a merge of the search index failed");
             }
             let _ = done.send(());
         });
-        if tokio::time::timeout(CLOSE_WAIT, closed).await.is_err() {
+        let deadline = Instant::now() + CLOSE_WAIT;
+        let directory = match timeout_at(deadline, directory).await {
+            Ok(Ok(directory)) => directory,
+            Ok(Err(_closed)) => return,
+            Err(_elapsed) => {
+                tracing::warn!("the search index is left in the middle of a batch");
+                return;
+            }
+        };
+        if timeout_at(deadline, closed).await.is_err() {
+            directory.fence();
             tracing::warn!("the search index is left in the middle of a merge");
         }
     }
@@ -204,21 +203,17 @@ impl Search for Index {
 impl Inner {
     fn open(dir: &Path) -> tantivy::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let index = tantivy::Index::builder()
-            .schema(schema::schema())
-            .settings(settings())
-            .tokenizers(tokenizers())
-            .open_or_create(MmapDirectory::open(dir)?)?;
-        let writer = open_writer(&index)?;
-        sweep(dir)?;
+        let writer = Writer::open(dir)?;
+        let index = tantivy::Index::open(MmapDirectory::open(dir)?)?;
         let manual = ReloadPolicy::Manual;
         let reader = index.reader_builder().reload_policy(manual).try_into()?;
         let view = View::open(&reader.searcher())?;
         Ok(Self {
+            dir: dir.to_owned(),
             index,
             reader,
             view: RwLock::new(Arc::new(view)),
-            writer: Mutex::new(Writer::Open(Box::new(writer))),
+            writer: Mutex::new(Slot::Open(Box::new(writer))),
         })
     }
 
@@ -241,10 +236,9 @@ impl Inner {
                     continue;
                 };
                 if *replaces {
-                    let path = schema::message_path(document.key);
-                    writer.delete_term(Term::from_field_bytes(PATH, &path));
+                    writer.delete(document.key);
                 }
-                writer.add_document(document.into())?;
+                writer.add(document)?;
             }
             if plan.changes() {
                 self.commit(writer)?;
@@ -255,48 +249,42 @@ impl Inner {
 
     fn clear(&self) -> Result<(), Error> {
         self.write(|writer| {
-            writer.delete_all_documents()?;
+            writer.delete_all()?;
             self.commit(writer)
         })
     }
 
-    /// Lends the writer, and throws it away when that fails or panics: what was added since the
-    /// last commit must never be committed later.
-    fn write<T>(
-        &self,
-        change: impl FnOnce(&mut IndexWriter<Entry>) -> tantivy::Result<T>,
-    ) -> Result<T, Error> {
+    /// Lends the writer, and gives it up when that fails or panics: what was added since the last
+    /// commit must never be committed later.
+    fn write<T>(&self, change: impl FnOnce(&mut Writer) -> tantivy::Result<T>) -> Result<T, Error> {
         let mut slot = self.writer.lock();
-        let mut writer = match std::mem::replace(&mut *slot, Writer::Broken) {
-            Writer::Open(writer) => writer,
-            Writer::Broken => Box::new(self.reopen_writer().map_err(failure)?),
-            Writer::Closed => {
-                *slot = Writer::Closed;
+        let mut writer = match std::mem::replace(&mut *slot, Slot::Broken) {
+            Slot::Open(writer) => writer,
+            Slot::Broken => Box::new(self.reopen_writer().map_err(failure)?),
+            Slot::Closed => {
+                *slot = Slot::Closed;
                 return Err(Error::Unavailable("it is closed".to_owned()));
             }
         };
         match change(&mut writer) {
             Ok(result) => {
-                *slot = Writer::Open(writer);
+                *slot = Slot::Open(writer);
                 Ok(result)
             }
-            Err(error) => Err(failure(cause(*writer, error))),
+            Err(error) => Err(failure(writer.give_up(error))),
         }
     }
 
     /// The view is read again too: nobody knows how far the failed call has come.
-    fn reopen_writer(&self) -> tantivy::Result<IndexWriter<Entry>> {
-        let writer = open_writer(&self.index)?;
+    fn reopen_writer(&self) -> tantivy::Result<Writer> {
+        let writer = Writer::open(&self.dir)?;
         self.reload()?;
         Ok(writer)
     }
 
     /// Everything up to here is durable and visible when this returns.
-    fn commit(&self, writer: &mut IndexWriter<Entry>) -> tantivy::Result<()> {
+    fn commit(&self, writer: &mut Writer) -> tantivy::Result<()> {
         writer.commit()?;
-        // Tantivy syncs the directory before it renames the new list of segments into place, and
-        // not after: without this, a power cut could bring the former list back.
-        self.index.directory().sync_directory()?;
         self.reload()
     }
 
@@ -305,7 +293,7 @@ impl Inner {
         let Some(slot) = self.writer.try_lock() else {
             return Ok(());
         };
-        let Writer::Open(writer) = &*slot else {
+        let Slot::Open(writer) = &*slot else {
             return Ok(());
         };
         let listed = self.index.searchable_segment_ids().map_err(failure)?;
@@ -317,55 +305,8 @@ impl Inner {
         }
         drop(view);
         self.reload().map_err(failure)?;
-        let collected = writer.garbage_collect_files().wait();
-        collected.map(|_| ()).map_err(failure)
+        writer.collect_garbage().map_err(failure)
     }
-}
-
-/// Removes the files that a killed process was about to rename into place: tantivy gives them
-/// random names and forgets them. Only for whoever holds the writer's lock.
-fn sweep(dir: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(".tmp") {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn open_writer(index: &tantivy::Index) -> tantivy::Result<IndexWriter<Entry>> {
-    let options = IndexWriterOptions::builder()
-        .memory_budget_per_thread(WRITER_BUDGET_BYTES)
-        .num_worker_threads(WRITER_THREADS)
-        .num_merge_threads(MERGE_THREADS)
-        .build();
-    let writer = index.writer_with_options(options)?;
-    let mut policy = LogMergePolicy::default();
-    policy.set_del_docs_ratio_before_merge(MAX_REPLACED_SHARE);
-    writer.set_merge_policy(Box::new(policy));
-    Ok(writer)
-}
-
-/// What stopped the writer: adding to one whose thread has failed only says that it has.
-fn cause(mut writer: IndexWriter<Entry>, error: TantivyError) -> TantivyError {
-    writer.prepare_commit().err().unwrap_or(error)
-}
-
-/// Nothing is stored, so there is nothing to compress and no thread needed for it.
-fn settings() -> IndexSettings {
-    IndexSettings {
-        docstore_compression: Compressor::None,
-        docstore_compress_dedicated_thread: false,
-        ..IndexSettings::default()
-    }
-}
-
-fn tokenizers() -> TokenizerManager {
-    // Not an empty manager: tantivy wants its default tokenizer for the fields that are no text.
-    let tokenizers = TokenizerManager::default();
-    tokenizers.register(grams::NAME, grams::Grams::default());
-    tokenizers
 }
 
 /// Everything here touches files or computes for milliseconds, so none of it runs on a thread

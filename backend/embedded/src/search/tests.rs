@@ -1,5 +1,7 @@
 //! The index against a list of what it should hold.
 
+mod writers;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
