@@ -4,16 +4,21 @@
 //! a query is the conjunction of its grams, and the rules check each candidate against the stored
 //! body. A deleted message is a document without grams and scope, which keeps its revision.
 
+mod fence;
 mod find;
 mod grams;
 mod plan;
+pub(crate) mod positions;
 mod schema;
+mod seal;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verify;
 mod view;
+mod writer;
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,30 +29,20 @@ use chat_core::port::search::{
 use chat_core::port::store::ChatKey;
 use chat_wire::ids::{AppToken, ChatNumber};
 use parking_lot::{Mutex, RwLock};
+use tantivy::directory::MmapDirectory;
 use tantivy::directory::error::OpenReadError;
-use tantivy::directory::{Directory, MmapDirectory};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy};
-use tantivy::store::Compressor;
-use tantivy::tokenizer::TokenizerManager;
-use tantivy::{IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
+use tantivy::error::DataCorruption;
+use tantivy::{IndexReader, ReloadPolicy, TantivyError};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use self::plan::{Fate, Plan};
-use self::schema::{Entry, PATH};
+pub use self::verify::verify;
 use self::view::View;
+use self::writer::Writer;
 
-/// Bytes that documents take before they are written as a segment of their own, even without a
-/// commit. The least that tantivy takes; a batch of 10,000 short messages fits.
-const WRITER_BUDGET_BYTES: usize = 15_000_000;
-
-/// Threads that turn documents into segments. The analysis is most of the work of a batch, and a
-/// second one would take the other core from the store and make twice the segments to merge.
-const WRITER_THREADS: usize = 1;
-
-/// Threads that merge segments.
-const MERGE_THREADS: usize = 1;
-
-/// A segment with more than this share of replaced documents is rewritten.
-const MAX_REPLACED_SHARE: f32 = 0.3;
+/// The list of segments: the file whose replacement is a commit.
+const META_FILE: &str = "meta.json";
 
 /// How long closing waits for a merge. One that is cut off is done again later.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
@@ -58,15 +53,19 @@ pub struct Index {
 }
 
 struct Inner {
+    dir: PathBuf,
+    /// Only for reading: each writer has an index of its own, on a directory that can be fenced.
     index: tantivy::Index,
     reader: IndexReader,
     /// Replaced as a whole when a commit becomes visible.
     view: RwLock<Arc<View>>,
-    writer: Mutex<Writer>,
+    /// As of the last commit.
+    positions: RwLock<Vec<IndexPosition>>,
+    writer: Mutex<Slot>,
 }
 
-enum Writer {
-    Open(Box<IndexWriter<Entry>>),
+enum Slot {
+    Open(Box<Writer>),
     /// After a failure; the next call makes another one.
     Broken,
     Closed,
@@ -98,7 +97,7 @@ impl Index {
         self.inner.view().len() == 0
     }
 
-    /// Drops all documents, to index everything again.
+    /// Drops all documents and positions, to index everything again.
     ///
     /// # Errors
     /// As for [`Search::index`].
@@ -120,20 +119,30 @@ impl Index {
     /// Waits for merges and lets go of the directory. Calls that write fail afterwards.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
-        let (done, closed) = tokio::sync::oneshot::channel();
+        let (taken, directory) = oneshot::channel();
+        let (done, closed) = oneshot::channel();
         // A thread of its own: the runtime would wait for one of its own at its end, however
         // long the merge takes.
         std::thread::spawn(move || {
-            let writer = std::mem::replace(&mut *inner.writer.lock(), Writer::Closed);
-            if let Writer::Open(writer) = writer {
-                writer.set_merge_policy(Box::new(NoMergePolicy));
-                if let Err(error) = writer.wait_merging_threads() {
-                    tracing::warn!(%error, "a merge of the search index failed");
-                }
+            let slot = std::mem::replace(&mut *inner.writer.lock(), Slot::Closed);
+            let Slot::Open(writer) = slot else { return };
+            let _ = taken.send(writer.directory());
+            if let Err(error) = writer.finish() {
+                tracing::warn!(%error, "a merge of the search index failed");
             }
             let _ = done.send(());
         });
-        if tokio::time::timeout(CLOSE_WAIT, closed).await.is_err() {
+        let deadline = Instant::now() + CLOSE_WAIT;
+        let directory = match timeout_at(deadline, directory).await {
+            Ok(Ok(directory)) => directory,
+            Ok(Err(_closed)) => return,
+            Err(_elapsed) => {
+                tracing::warn!("the search index is left in the middle of a batch");
+                return;
+            }
+        };
+        if timeout_at(deadline, closed).await.is_err() {
+            directory.fence();
             tracing::warn!("the search index is left in the middle of a merge");
         }
     }
@@ -142,25 +151,26 @@ impl Index {
 #[async_trait]
 impl Search for Index {
     async fn positions(&self) -> Result<Vec<IndexPosition>, Error> {
-        Ok(Vec::new())
+        Ok(self.inner.positions.read().clone())
     }
 
     async fn publish(
         &self,
         staged: Staged,
-        _positions: &[IndexPosition],
+        positions: &[IndexPosition],
     ) -> Result<Vec<Indexed>, Error> {
-        let documents = match staged {
-            Staged::Documents(documents) => documents,
-            Staged::Written(verdicts) => return Ok(verdicts),
+        let (documents, written) = match staged {
+            Staged::Documents(documents) => (documents, None),
+            Staged::Written(verdicts) => (Vec::new(), Some(verdicts)),
         };
-        let inner = Arc::clone(&self.inner);
-        blocking(move || inner.index(documents, false)).await
+        let (inner, positions) = (Arc::clone(&self.inner), positions.to_vec());
+        let verdicts = blocking(move || inner.index(documents, false, &positions)).await?;
+        Ok(written.unwrap_or(verdicts))
     }
 
     async fn repair(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.index(documents, true)).await
+        blocking(move || inner.index(documents, true, &[])).await
     }
 
     async fn list(&self, chat: ChatKey, after: u32, limit: usize) -> Result<Vec<Listed>, Error> {
@@ -204,21 +214,22 @@ impl Search for Index {
 impl Inner {
     fn open(dir: &Path) -> tantivy::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let index = tantivy::Index::builder()
-            .schema(schema::schema())
-            .settings(settings())
-            .tokenizers(tokenizers())
-            .open_or_create(MmapDirectory::open(dir)?)?;
-        let writer = open_writer(&index)?;
-        sweep(dir)?;
+        if !is_list_intact(dir)? {
+            return Err(damaged_list("it does not match its checksum"));
+        }
+        let writer = Writer::open(dir)?;
+        let index = tantivy::Index::open(MmapDirectory::open(dir)?)?;
         let manual = ReloadPolicy::Manual;
         let reader = index.reader_builder().reload_policy(manual).try_into()?;
         let view = View::open(&reader.searcher())?;
+        let positions = recorded(&index)?;
         Ok(Self {
+            dir: dir.to_owned(),
             index,
             reader,
             view: RwLock::new(Arc::new(view)),
-            writer: Mutex::new(Writer::Open(Box::new(writer))),
+            positions: RwLock::new(positions),
+            writer: Mutex::new(Slot::Open(Box::new(writer))),
         })
     }
 
@@ -229,25 +240,33 @@ impl Inner {
     fn reload(&self) -> tantivy::Result<()> {
         self.reader.reload()?;
         let view = View::open(&self.reader.searcher())?;
+        let positions = recorded(&self.index)?;
         *self.view.write() = Arc::new(view);
+        *self.positions.write() = positions;
         Ok(())
     }
 
-    fn index(&self, documents: Vec<Document>, again: bool) -> Result<Vec<Indexed>, Error> {
+    fn index(
+        &self,
+        documents: Vec<Document>,
+        again: bool,
+        positions: &[IndexPosition],
+    ) -> Result<Vec<Indexed>, Error> {
         self.write(|writer| {
+            let recorded = self.positions.read().clone();
+            let positions = positions::merge(&recorded, positions);
             let plan = Plan::new(&self.view(), &documents, again)?;
             for (document, fate) in documents.into_iter().zip(&plan.fates) {
                 let Fate::Add { replaces } = fate else {
                     continue;
                 };
                 if *replaces {
-                    let path = schema::message_path(document.key);
-                    writer.delete_term(Term::from_field_bytes(PATH, &path));
+                    writer.delete(document.key);
                 }
-                writer.add_document(document.into())?;
+                writer.add(document)?;
             }
-            if plan.changes() {
-                self.commit(writer)?;
+            if plan.changes() || positions != recorded {
+                self.commit(writer, &positions)?;
             }
             Ok(plan.verdicts())
         })
@@ -255,48 +274,42 @@ impl Inner {
 
     fn clear(&self) -> Result<(), Error> {
         self.write(|writer| {
-            writer.delete_all_documents()?;
-            self.commit(writer)
+            writer.delete_all()?;
+            self.commit(writer, &[])
         })
     }
 
-    /// Lends the writer, and throws it away when that fails or panics: what was added since the
-    /// last commit must never be committed later.
-    fn write<T>(
-        &self,
-        change: impl FnOnce(&mut IndexWriter<Entry>) -> tantivy::Result<T>,
-    ) -> Result<T, Error> {
+    /// Lends the writer, and gives it up when that fails or panics: what was added since the last
+    /// commit must never be committed later.
+    fn write<T>(&self, change: impl FnOnce(&mut Writer) -> tantivy::Result<T>) -> Result<T, Error> {
         let mut slot = self.writer.lock();
-        let mut writer = match std::mem::replace(&mut *slot, Writer::Broken) {
-            Writer::Open(writer) => writer,
-            Writer::Broken => Box::new(self.reopen_writer().map_err(failure)?),
-            Writer::Closed => {
-                *slot = Writer::Closed;
+        let mut writer = match std::mem::replace(&mut *slot, Slot::Broken) {
+            Slot::Open(writer) => writer,
+            Slot::Broken => Box::new(self.reopen_writer().map_err(failure)?),
+            Slot::Closed => {
+                *slot = Slot::Closed;
                 return Err(Error::Unavailable("it is closed".to_owned()));
             }
         };
         match change(&mut writer) {
             Ok(result) => {
-                *slot = Writer::Open(writer);
+                *slot = Slot::Open(writer);
                 Ok(result)
             }
-            Err(error) => Err(failure(cause(*writer, error))),
+            Err(error) => Err(failure(writer.give_up(error))),
         }
     }
 
     /// The view is read again too: nobody knows how far the failed call has come.
-    fn reopen_writer(&self) -> tantivy::Result<IndexWriter<Entry>> {
-        let writer = open_writer(&self.index)?;
+    fn reopen_writer(&self) -> tantivy::Result<Writer> {
+        let writer = Writer::open(&self.dir)?;
         self.reload()?;
         Ok(writer)
     }
 
     /// Everything up to here is durable and visible when this returns.
-    fn commit(&self, writer: &mut IndexWriter<Entry>) -> tantivy::Result<()> {
-        writer.commit()?;
-        // Tantivy syncs the directory before it renames the new list of segments into place, and
-        // not after: without this, a power cut could bring the former list back.
-        self.index.directory().sync_directory()?;
+    fn commit(&self, writer: &mut Writer, positions: &[IndexPosition]) -> tantivy::Result<()> {
+        writer.commit(positions)?;
         self.reload()
     }
 
@@ -305,7 +318,7 @@ impl Inner {
         let Some(slot) = self.writer.try_lock() else {
             return Ok(());
         };
-        let Writer::Open(writer) = &*slot else {
+        let Slot::Open(writer) = &*slot else {
             return Ok(());
         };
         let listed = self.index.searchable_segment_ids().map_err(failure)?;
@@ -317,55 +330,29 @@ impl Inner {
         }
         drop(view);
         self.reload().map_err(failure)?;
-        let collected = writer.garbage_collect_files().wait();
-        collected.map(|_| ()).map_err(failure)
+        writer.collect_garbage().map_err(failure)
     }
 }
 
-/// Removes the files that a killed process was about to rename into place: tantivy gives them
-/// random names and forgets them. Only for whoever holds the writer's lock.
-fn sweep(dir: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(".tmp") {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+/// The positions of the last commit.
+fn recorded(index: &tantivy::Index) -> tantivy::Result<Vec<IndexPosition>> {
+    let payload = index.load_metas()?.payload;
+    positions::decode(payload.as_deref())
+        .ok_or_else(|| damaged_list("the positions do not match their checksum"))
 }
 
-fn open_writer(index: &tantivy::Index) -> tantivy::Result<IndexWriter<Entry>> {
-    let options = IndexWriterOptions::builder()
-        .memory_budget_per_thread(WRITER_BUDGET_BYTES)
-        .num_worker_threads(WRITER_THREADS)
-        .num_merge_threads(MERGE_THREADS)
-        .build();
-    let writer = index.writer_with_options(options)?;
-    let mut policy = LogMergePolicy::default();
-    policy.set_del_docs_ratio_before_merge(MAX_REPLACED_SHARE);
-    writer.set_merge_policy(Box::new(policy));
-    Ok(writer)
-}
-
-/// What stopped the writer: adding to one whose thread has failed only says that it has.
-fn cause(mut writer: IndexWriter<Entry>, error: TantivyError) -> TantivyError {
-    writer.prepare_commit().err().unwrap_or(error)
-}
-
-/// Nothing is stored, so there is nothing to compress and no thread needed for it.
-fn settings() -> IndexSettings {
-    IndexSettings {
-        docstore_compression: Compressor::None,
-        docstore_compress_dedicated_thread: false,
-        ..IndexSettings::default()
+/// Whether the list of segments matches its checksum; one that does not exist does.
+fn is_list_intact(dir: &Path) -> std::io::Result<bool> {
+    match std::fs::read(dir.join(META_FILE)) {
+        Ok(list) => Ok(seal::is_intact(&list)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
-fn tokenizers() -> TokenizerManager {
-    // Not an empty manager: tantivy wants its default tokenizer for the fields that are no text.
-    let tokenizers = TokenizerManager::default();
-    tokenizers.register(grams::NAME, grams::Grams::default());
-    tokenizers
+fn damaged_list(comment: &str) -> TantivyError {
+    let file = PathBuf::from(META_FILE);
+    TantivyError::DataCorruption(DataCorruption::new(file, comment.to_owned()))
 }
 
 /// Everything here touches files or computes for milliseconds, so none of it runs on a thread

@@ -1,5 +1,8 @@
 //! The index against a list of what it should hold.
 
+mod positions;
+mod writers;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
