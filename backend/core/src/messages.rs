@@ -12,9 +12,14 @@ use crate::error::Error;
 use crate::event::{Event, Line, MessageDeleted, MessageEdited, MessagesCreated};
 use crate::key::StoredKey;
 use crate::limits::{self, Broken};
-use crate::port::counters::Counter;
+use crate::port::counters::{Counter, Grant};
+use crate::port::log::Topic;
 use crate::port::signals::Subject;
 use crate::port::store::{ChatKey, MessageKey, MessageRow, Span, State};
+
+/// How long numbers that were not appended wait for a retry with their idempotency key. Clients are told
+/// to come back after a second. One that comes later finds its numbers void and fills them.
+const RETRY_HOLD: Duration = Duration::from_secs(2);
 
 /// Which part of a chat a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +83,8 @@ impl Backend {
     ) -> Result<Created, Error> {
         let taken_at = self.uptime();
         let count = u32::try_from(messages.len()).map_err(|_| Error::Exhausted)?;
+        self.admit(Topic::Messages, || Event::message_key(chat))
+            .await?;
         let ticket = self.take(Counter::Messages(chat), count, key).await?;
         let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
         let last = grant.first.checked_add(grant.count.max(1) - 1);
@@ -86,6 +93,10 @@ impl Backend {
             last: last.and_then(MessageNumber::new).ok_or(Error::Exhausted)?,
         };
         if matches!(ticket, Ticket::Append(_)) {
+            if key.is_some() {
+                self.settler()
+                    .reclaim(chat, range.first.get()..=range.last.get());
+            }
             let event = Event::MessagesCreated(MessagesCreated {
                 application_token: chat.token,
                 chat_number: chat.chat,
@@ -96,7 +107,7 @@ impl Backend {
                 messages: lines(messages, grant.uid),
             });
             if let Err(error) = self.append(&event, grant.uid, taken_at).await {
-                self.settler().suspect(chat);
+                self.give_up(chat, key, grant, &error).await;
                 return Err(error);
             }
             self.acknowledge(chat.token, key).await;
@@ -105,6 +116,20 @@ impl Backend {
             range,
             uid: grant.uid,
         })
+    }
+
+    /// Sees to the numbers of a create that failed: they become void where they were never appended.
+    async fn give_up(&self, chat: ChatKey, key: Option<StoredKey>, grant: Grant, error: &Error) {
+        if !error.proves_absence() {
+            self.settler().suspect(chat);
+            return;
+        }
+        // Whoever has a key comes back for the same numbers, and should find them free.
+        let hold = key.map_or(Duration::ZERO, |_| RETRY_HOLD);
+        let last = grant.first.saturating_add(grant.count.max(1) - 1);
+        self.settler()
+            .note_lost(chat, grant.first..=last, self.uptime() + hold);
+        self.release(chat.token, key, grant, error).await;
     }
 
     /// Edits a message; durable when this returns.

@@ -45,6 +45,7 @@ pub async fn connect(config: &Config) -> Result<Ports, Error> {
             Arc::clone(&counters),
             Arc::clone(&search),
         ),
+        signals: Arc::clone(&signals),
         forgot_at: Mutex::new(None),
     });
     Ok(Ports {
@@ -75,6 +76,7 @@ struct Whole {
     rows: Arc<Rows>,
     log: Arc<Events>,
     engines: Engines,
+    signals: Arc<Hints>,
     forgot_at: Mutex<Option<Instant>>,
 }
 
@@ -100,6 +102,10 @@ impl Life for Whole {
 
     async fn examine(&self) -> Vec<Examined> {
         self.engines.examine().await
+    }
+
+    async fn failed(&self) -> String {
+        self.signals.failed().await
     }
 
     async fn close(&self) {

@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 use self::asked::Asked;
 use crate::config::{Config, LogFormat};
 use crate::http::guard::Reason;
+use crate::supervise::TaskName;
 use crate::traffic::Traffic;
 
 /// What the name of every metric of ours begins with.
@@ -130,6 +131,8 @@ pub struct Metrics {
     pub retries: Family<GroupName, Counter>,
     /// Records that became dead letters.
     pub dead_letters: Family<GroupName, Counter>,
+    /// Background tasks that ended and were started again.
+    pub restarts: Family<TaskName, Counter>,
     /// Numbers that became void.
     pub voids: Counter<u64, AtomicU64>,
     /// The last seconds of the API, for snapshots.
@@ -148,6 +151,7 @@ impl Default for Metrics {
             batch_seconds: Family::new_with_constructor(latency_buckets),
             retries: Family::default(),
             dead_letters: Family::default(),
+            restarts: Family::default(),
             voids: Counter::default(),
             traffic: Traffic::default(),
             registry: Registry::default(),
@@ -239,8 +243,13 @@ impl Metrics {
             self.dead_letters.clone(),
         );
         r.register(
+            "task_restarts",
+            "Background tasks that ended unexpectedly and were started again",
+            self.restarts.clone(),
+        );
+        r.register(
             "numbers_voided",
-            "Numbers that were never acknowledged",
+            "Numbers that were handed out and have no record",
             self.voids.clone(),
         );
     }

@@ -105,7 +105,7 @@ pub struct ChatRow {
 pub enum State {
     /// Created and not deleted.
     Live,
-    /// A number without its create: never acknowledged (no uid), or dead-lettered (with one).
+    /// A number without its create: no record of it was found (no uid), or it was dead-lettered (with one).
     Void,
     /// Deleted for good; the body is empty.
     Deleted,
