@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 type AnyError = Box<dyn std::error::Error>;
 
 fn serve(config: Config, role: Role) -> Result<(), AnyError> {
-    telemetry::init(&config)?;
+    let _lines = telemetry::init(&config)?;
     if let Role::Worker(_) = role
         && let Err(error) = priority::step_back(config.worker_nice)
     {
@@ -71,7 +71,7 @@ fn serve(config: Config, role: Role) -> Result<(), AnyError> {
 }
 
 fn migrate(config: &Config) -> Result<(), AnyError> {
-    telemetry::init(config)?;
+    let _lines = telemetry::init(config)?;
     runtime()?.block_on(async {
         boot::migrate(config).await?;
         Ok(())

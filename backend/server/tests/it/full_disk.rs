@@ -302,3 +302,41 @@ fn full_for() -> Duration {
     let seconds = seconds.ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(4))
 }
+
+/// Rounds of requests, each of which makes so many log lines: together far more than any pipe holds.
+const ROUNDS: u32 = 50;
+const LINES: u32 = 100;
+
+async fn creates_go_on(stderr: Stdio) {
+    // At this level each answer is a line.
+    let Some(mut process) = Process::start(false, stderr, "debug").await else {
+        panic!("chatd does not start");
+    };
+    let chat @ (token, chat_number) = process.chat().await;
+    for number in 1..=ROUNDS {
+        assert_eq!(process.say(chat).await.unwrap(), number);
+        let reads = (0..LINES).map(|_| process.client.chat(token, chat_number));
+        for read in futures_util::future::join_all(reads).await {
+            read.unwrap();
+        }
+    }
+    assert!(process.admin.ready().await.unwrap().ready);
+    assert!(process.child.try_wait().unwrap().is_none(), "it has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_stops_nothing() {
+    if mode::on_engines() {
+        return;
+    }
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    creates_go_on(Stdio::from(full)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    if mode::on_engines() {
+        return;
+    }
+    creates_go_on(Stdio::piped()).await;
+}
