@@ -227,7 +227,7 @@ impl Http {
     pub(crate) async fn open(
         &self,
         path: &str,
-        last_event_id: u32,
+        last_event_id: &str,
     ) -> Result<reqwest::Response, Error> {
         let request = self
             .request(&Call::get(path.to_owned()))

@@ -41,6 +41,17 @@ pub struct Created {
     pub uid: Uuid,
 }
 
+/// What a reader is given who follows a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// What comes next.
+    pub page: MessagePage,
+    /// How often a number became live that readers had passed.
+    pub resets: u32,
+    /// The lowest of those the last time.
+    pub reset_from: u32,
+}
+
 /// A run of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchRange {
@@ -206,13 +217,25 @@ impl Backend {
         cursor: Cursor,
         limit: u32,
     ) -> Result<MessagePage, Error> {
-        let Some(row) = self.ports().store.chat(chat).await? else {
+        let row = self.ports().store.chat(chat).await?;
+        let settled = row.map(|row| row.settled_through);
+        self.page(chat, settled, cursor, limit).await
+    }
+
+    /// A page of a chat that is settled up to a number, or has no row.
+    async fn page(
+        &self,
+        chat: ChatKey,
+        settled: Option<u32>,
+        cursor: Cursor,
+        limit: u32,
+    ) -> Result<MessagePage, Error> {
+        let Some(settled) = settled else {
             if !self.knows_chat(chat).await? {
                 return Err(Error::UnknownChat);
             }
             return Ok(page(Vec::new(), 0, None, None));
         };
-        let settled = row.settled_through;
         match cursor {
             Cursor::After(after) => {
                 let (rows, more) = self.above(chat, after, settled, limit).await?;
@@ -253,6 +276,26 @@ impl Backend {
                 Ok(page(rows, settled, next_after, next_before))
             }
         }
+    }
+
+    /// The page behind `after`, and how often the chat has had numbers become live that readers had
+    /// passed: for whoever follows the chat.
+    ///
+    /// # Errors
+    /// As [`Backend::messages`].
+    pub async fn follow(&self, chat: ChatKey, after: u32, limit: u32) -> Result<Followed, Error> {
+        // The row before the page: what becomes live in between is found by the next call.
+        let row = self.ports().store.chat(chat).await?;
+        let chat_row = row.as_ref();
+        let (resets, reset_from) = chat_row.map_or((0, 0), |row| (row.resets, row.reset_from));
+        let settled = row.map(|row| row.settled_through);
+        Ok(Followed {
+            page: self
+                .page(chat, settled, Cursor::After(after), limit)
+                .await?,
+            resets,
+            reset_from,
+        })
     }
 
     async fn above(
