@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_wire::ids::AppToken;
-use chat_wire::problem::Problem;
+use chat_wire::problem::{Code, Problem};
 use chat_wire::time::Timestamp;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode, Url};
@@ -143,6 +143,7 @@ impl Http {
         let began = Instant::now();
         let mut deadline = began + patience;
         let mut attempt = 0;
+        let mut cause = None;
         loop {
             let error = match tokio::time::timeout_at(deadline, self.attempt(call)).await {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -162,7 +163,9 @@ impl Http {
             let in_time = Instant::now() + pause < deadline;
             if attempt >= self.retries.most || !call.repeatable() || !error.retryable() || !in_time
             {
-                return Err(error);
+                // That the first try is still under way says nothing about why there was a second.
+                let in_flight = error.code() == Some(Code::KeyInFlight);
+                return Err(cause.filter(|_| in_flight).unwrap_or(error));
             }
             self.observer.tell(&Event::Retrying {
                 cause: &error,
@@ -170,6 +173,9 @@ impl Http {
             });
             tokio::time::sleep(pause).await;
             attempt += 1;
+            if error.code() != Some(Code::KeyInFlight) {
+                cause = Some(error);
+            }
         }
     }
 
@@ -221,7 +227,7 @@ impl Http {
     pub(crate) async fn open(
         &self,
         path: &str,
-        last_event_id: u32,
+        last_event_id: &str,
     ) -> Result<reqwest::Response, Error> {
         let request = self
             .request(&Call::get(path.to_owned()))

@@ -10,6 +10,8 @@ pub(crate) struct Event {
     pub(crate) name: String,
     /// Its payload.
     pub(crate) data: String,
+    /// What to come back with; empty where it has none.
+    pub(crate) id: String,
 }
 
 /// An event that is longer than any of ours.
@@ -72,7 +74,8 @@ impl Parser {
                 }
                 self.event.data.push_str(value);
             }
-            // The number that `id` repeats is read from the data; comments are heartbeats.
+            "id" => value.clone_into(&mut self.event.id),
+            // Comments are heartbeats.
             _ => {}
         }
     }
@@ -98,13 +101,16 @@ mod tests {
         Event {
             name: name.to_owned(),
             data: data.to_owned(),
+            id: String::new(),
         }
     }
 
     #[test]
     fn chunks_may_end_anywhere() {
         let text = ": hello\n\nevent: message\r\nid: 7\ndata: {\"a\":\ndata: \u{e9}}\n\nevent: reset\ndata:\n\nevent: x\n\n";
-        let expected = [event("message", "{\"a\":\n\u{e9}}"), event("reset", "")];
+        let mut message = event("message", "{\"a\":\n\u{e9}}");
+        message.id = "7".to_owned();
+        let expected = [message, event("reset", "")];
         assert_eq!(parse(&[text.as_bytes()]), expected);
         let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         assert_eq!(parse(&bytes), expected);

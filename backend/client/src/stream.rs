@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chat_wire::messages::Message;
+use chat_wire::messages::{Message, StreamReset};
 
 use crate::error::Error;
 use crate::http::Http;
@@ -17,8 +17,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(45);
 pub enum StreamEvent {
     /// A message with a number above all before it.
     Message(Box<Message>),
-    /// A message has appeared at a number below; whoever wants it has to read the pages again.
-    Reset,
+    /// Numbers that were passed are not what they were; whoever wants them has to read the pages again.
+    Reset(StreamReset),
 }
 
 /// Messages in order of number, each once, across any number of connections.
@@ -27,6 +27,8 @@ pub struct MessageStream {
     http: Http,
     path: String,
     after: u32,
+    /// What the server gave to come back with.
+    last_event_id: String,
     connection: Option<reqwest::Response>,
     parser: Parser,
     /// Failures since the last sign of life.
@@ -40,6 +42,7 @@ impl MessageStream {
             http,
             path,
             after,
+            last_event_id: after.to_string(),
             connection: None,
             parser: Parser::default(),
             failures: 0,
@@ -65,6 +68,9 @@ impl MessageStream {
     /// What has arrived already.
     fn buffered(&mut self) -> Result<Option<StreamEvent>, Error> {
         while let Some(event) = self.parser.next() {
+            if !event.id.is_empty() {
+                self.last_event_id.clone_from(&event.id);
+            }
             match event.name.as_str() {
                 "message" => {
                     let message: Message = serde_json::from_str(&event.data)
@@ -76,7 +82,15 @@ impl MessageStream {
                         return Ok(Some(StreamEvent::Message(Box::new(message))));
                     }
                 }
-                "reset" => return Ok(Some(StreamEvent::Reset)),
+                "reset" => {
+                    // A server that says nothing about where means everywhere.
+                    let reset = serde_json::from_str(&event.data).unwrap_or(StreamReset {
+                        from: 1,
+                        after: self.after,
+                    });
+                    self.after = reset.after;
+                    return Ok(Some(StreamEvent::Reset(reset)));
+                }
                 // Kinds that are added later are not for us.
                 _ => {}
             }
@@ -87,7 +101,7 @@ impl MessageStream {
     async fn receive(&mut self) -> Result<(), Error> {
         if self.connection.is_none() {
             self.parser = Parser::default();
-            self.connection = Some(self.http.open(&self.path, self.after).await?);
+            self.connection = Some(self.http.open(&self.path, &self.last_event_id).await?);
             self.opened = true;
         }
         let connection = self.connection.as_mut().expect("it was just opened");

@@ -80,6 +80,40 @@ pub async fn a_key_is_in_flight_until_its_lease_ends(fixture: &impl Fixture) {
     assert_eq!(counters.last(counter).await.unwrap(), Some(1));
 }
 
+/// A key whose event is certainly not in the log is released: the next retry resumes at once. The key of
+/// another event, and one that was acknowledged, stays as it is.
+pub async fn a_released_key_resumes_at_once(fixture: &impl Fixture) {
+    let counters = opened(fixture).await.counters;
+    let counter = with_chat(&*counters).await;
+    let first = keyed(key(1, 1), 5, LONG_MS);
+    let grant = granted_for(&*counters, counter, first).await;
+    let other = Grant {
+        uid: Uuid::from_u128(6),
+        ..grant
+    };
+    counters.release(token(1), first.key, other).await.unwrap();
+    let retry = keyed(key(1, 1), 7, LONG_MS);
+    assert_eq!(
+        take(&*counters, counter, Some(retry)).await,
+        Taken::InFlight
+    );
+    counters.release(token(1), first.key, grant).await.unwrap();
+    assert_eq!(
+        settled(&*counters, counter, retry).await,
+        Taken::Resume(grant)
+    );
+    assert_eq!(
+        take(&*counters, counter, Some(retry)).await,
+        Taken::InFlight
+    );
+    counters.acknowledge(token(1), first.key).await.unwrap();
+    counters.release(token(1), first.key, grant).await.unwrap();
+    assert_eq!(
+        take(&*counters, counter, Some(retry)).await,
+        Taken::Repeat(grant)
+    );
+}
+
 /// When the lease is over the same event may be appended again, by one retry at a time.
 pub async fn a_key_resumes_when_its_lease_is_over(fixture: &impl Fixture) {
     let counters = opened(fixture).await.counters;

@@ -100,6 +100,8 @@ mod chat_store {
             messages_count: u32::MAX,
             highest: u32::MAX,
             settled_through: u32::MAX,
+            resets: u32::MAX,
+            reset_from: u32::MAX,
             created_at: latest(),
             ..chat_row(key)
         }
@@ -112,6 +114,8 @@ mod chat_store {
             messages_count: 0,
             highest: 0,
             settled_through: 0,
+            resets: 0,
+            reset_from: 0,
             presence: Presence::Stub,
             ..chat_row(key)
         }

@@ -85,6 +85,8 @@ pub fn chat_row(key: ChatKey) -> ChatRow {
         messages_count: 5,
         highest: 7,
         settled_through: 7,
+        resets: 2,
+        reset_from: 4,
         created_at: time(3),
         presence: Presence::Live,
     }

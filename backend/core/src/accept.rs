@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::backend::Backend;
+use crate::breaker::NO_ANSWER;
 use crate::error::Error;
 use crate::event::Event;
 use crate::key::StoredKey;
@@ -97,6 +98,7 @@ impl Backend {
 
     /// Appends an event that carries no number, so that its deadline begins now.
     pub(crate) async fn append_now(&self, event: &Event) -> Result<(), Error> {
+        self.admit(event.topic(), || event.key()).await?;
         self.append(event, self.new_uid(), self.uptime()).await
     }
 
@@ -114,16 +116,44 @@ impl Backend {
         self.appends()
             .count(event.topic(), record.key.len() + record.value.len());
         let append = self.ports().log.append(event.topic(), record);
-        match timeout(left, append).await {
-            // An acknowledgement that came late is as good as none: a recovery may have gone on
-            // without it (rule 5).
-            Ok(Ok(_)) if self.uptime() <= deadline => Ok(()),
-            Ok(Ok(_)) | Err(_) => Err(Error::NotAcknowledged),
-            Ok(Err(log::Error::Unavailable(reason) | log::Error::NotAppended(reason))) => {
-                tracing::warn!(topic = event.topic().name(), reason, "an append failed");
-                Err(Error::NotAcknowledged)
+        let failure = match timeout(left, append).await {
+            Ok(Ok(appended)) if self.uptime() <= deadline => {
+                self.breaker().close(appended.partition);
+                return Ok(());
             }
-            Ok(Err(refused)) => Err(refused.into()),
+            // An acknowledgement that came late is as good as none: a recovery may have gone on
+            // without it (rule 5). Where the counters took most of the time, the log is not to blame.
+            Ok(Ok(_)) | Err(_) if left < self.settings().create_deadline / 2 => {
+                return Err(Error::NotAcknowledged);
+            }
+            Ok(Ok(_)) | Err(_) => log::Error::Unavailable(NO_ANSWER.to_owned()),
+            Ok(Err(failure)) => failure,
+        };
+        let error = match failure {
+            log::Error::Unavailable(_) => Error::NotAcknowledged,
+            log::Error::NotAppended(ref reason) => Error::NotAppended(reason.clone()),
+            // The record is to blame, and the next one may well be taken.
+            refused => return Err(refused.into()),
+        };
+        let (topic, reason) = (event.topic(), failure.reason());
+        tracing::warn!(topic = topic.name(), reason, "an append failed");
+        self.append_failed(topic, &event.key(), &reason).await;
+        Err(error)
+    }
+
+    /// Ends the lease of a key whose event is certainly not in the log: a retry need not wait for it.
+    pub(crate) async fn release(
+        &self,
+        token: chat_wire::ids::AppToken,
+        key: Option<StoredKey>,
+        grant: Grant,
+        error: &Error,
+    ) {
+        if let Some(key) = key
+            && error.proves_absence()
+            && let Err(error) = self.ports().counters.release(token, key, grant).await
+        {
+            tracing::warn!(%error, "an idempotency key stays in flight until its lease ends");
         }
     }
 

@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::event::{ApplicationCreated, ApplicationRenamed, Event};
 use crate::key::StoredKey;
 use crate::limits;
-use crate::port::counters::{Counter, Floor, Opened};
+use crate::port::counters::{Counter, Floor, Grant, Opened};
+use crate::port::log::Topic;
 use crate::port::signals::Subject;
 use crate::port::store::{ApplicationRow, Presence};
 
@@ -45,6 +46,8 @@ impl Backend {
     ) -> Result<AppToken, Error> {
         let taken_at = self.uptime();
         let new = self.new_token();
+        self.admit(Topic::Applications, || new.reveal().into())
+            .await?;
         let mut keyed = key.map(|key| self.keyed(key, self.new_uid()));
         let uid = keyed.map_or_else(|| self.new_uid(), |keyed| keyed.uid);
         let (token, uid, generation) = loop {
@@ -76,7 +79,16 @@ impl Backend {
             generation,
             key,
         });
-        self.append(&event, uid, taken_at).await?;
+        if let Err(error) = self.append(&event, uid, taken_at).await {
+            let grant = Grant {
+                first: 0,
+                count: 0,
+                uid,
+                generation,
+            };
+            self.release(token, key, grant, &error).await;
+            return Err(error);
+        }
         self.acknowledge(token, key).await;
         Ok(token)
     }

@@ -9,7 +9,9 @@ use chat_wire::time::Timestamp;
 use uuid::Uuid;
 
 use crate::appends::Appends;
+use crate::breaker::Breaker;
 use crate::clock::{Sources, TrustedClock};
+use crate::deadline::Declared;
 use crate::port::Ports;
 use crate::reconcile::Reconciler;
 use crate::recover::Recovery;
@@ -55,6 +57,8 @@ struct Inner {
     settler: Settler,
     reconciler: Reconciler,
     appends: Appends,
+    breaker: Breaker,
+    declared: Declared,
 }
 
 impl Backend {
@@ -77,6 +81,8 @@ impl Backend {
                 settler: Settler::default(),
                 reconciler: Reconciler::default(),
                 appends: Appends::default(),
+                breaker: Breaker::default(),
+                declared: Declared::default(),
             }),
             _held: None,
         }
@@ -151,6 +157,17 @@ impl Backend {
     #[must_use]
     pub fn reconciler(&self) -> &Reconciler {
         &self.inner.reconciler
+    }
+
+    /// The longest create deadline that any process declared.
+    pub(crate) fn declared(&self) -> &Declared {
+        &self.inner.declared
+    }
+
+    /// Refuses what would append while the log takes no records.
+    #[must_use]
+    pub fn breaker(&self) -> &Breaker {
+        &self.inner.breaker
     }
 
     /// What this process has appended.

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::{ChatCreated, Event};
 use crate::key::StoredKey;
 use crate::port::counters::Counter;
+use crate::port::log::Topic;
 use crate::port::signals::Subject;
 use crate::port::store::{ChatKey, ChatRow, Presence};
 
@@ -34,6 +35,7 @@ impl Backend {
         key: Option<StoredKey>,
     ) -> Result<ChatNumber, Error> {
         let taken_at = self.uptime();
+        self.admit(Topic::Chats, || token.reveal().into()).await?;
         let ticket = self.take(Counter::Chats(token), 1, key).await?;
         let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
         let number = ChatNumber::new(grant.first).ok_or(Error::Exhausted)?;
@@ -45,7 +47,10 @@ impl Backend {
                 generation: grant.generation,
                 key,
             });
-            self.append(&event, grant.uid, taken_at).await?;
+            if let Err(error) = self.append(&event, grant.uid, taken_at).await {
+                self.release(token, key, grant, &error).await;
+                return Err(error);
+            }
             self.ports()
                 .counters
                 .open_chat(ChatKey {

@@ -40,9 +40,13 @@ pub enum Error {
     /// The application's counters are being recovered.
     #[error("the application's numbers are being recovered")]
     Fenced,
-    /// The log did not acknowledge before the deadline; a retry with the same key gets the same number.
-    #[error("the log did not acknowledge in time")]
+    /// The log did not acknowledge before the deadline, or failed in a way that leaves the outcome open;
+    /// a retry with the same key gets the same number.
+    #[error("the log did not acknowledge the record, and may have it all the same")]
     NotAcknowledged,
+    /// The log takes no records at present: nothing was appended, and nothing will come to be there.
+    #[error("the log cannot take records: {0}")]
+    NotAppended(String),
     /// Another run is at work.
     #[error("a reconciliation is at work in {owner} since {since}")]
     Busy {
@@ -69,6 +73,16 @@ pub enum Error {
     /// The search index does not do what it should.
     #[error(transparent)]
     Search(#[from] search::Error),
+}
+
+impl Error {
+    /// Whether the event of a request that failed so is certainly not in the log.
+    pub(crate) const fn proves_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAppended(_) | Self::Log(log::Error::Refused(_))
+        )
+    }
 }
 
 impl From<counters::Error> for Error {

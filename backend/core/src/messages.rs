@@ -12,9 +12,14 @@ use crate::error::Error;
 use crate::event::{Event, Line, MessageDeleted, MessageEdited, MessagesCreated};
 use crate::key::StoredKey;
 use crate::limits::{self, Broken};
-use crate::port::counters::Counter;
+use crate::port::counters::{Counter, Grant};
+use crate::port::log::Topic;
 use crate::port::signals::Subject;
 use crate::port::store::{ChatKey, MessageKey, MessageRow, Span, State};
+
+/// How long numbers that were not appended wait for a retry with their idempotency key. Clients are told
+/// to come back after a second. One that comes later finds its numbers void and fills them.
+const RETRY_HOLD: Duration = Duration::from_secs(2);
 
 /// Which part of a chat a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,17 @@ pub struct Created {
     pub range: BatchRange,
     /// Of the event; where a waiter knows its message by.
     pub uid: Uuid,
+}
+
+/// What a reader is given who follows a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// What comes next.
+    pub page: MessagePage,
+    /// How often a number became live that readers had passed.
+    pub resets: u32,
+    /// The lowest of those the last time.
+    pub reset_from: u32,
 }
 
 /// A run of numbers.
@@ -78,6 +94,8 @@ impl Backend {
     ) -> Result<Created, Error> {
         let taken_at = self.uptime();
         let count = u32::try_from(messages.len()).map_err(|_| Error::Exhausted)?;
+        self.admit(Topic::Messages, || Event::message_key(chat))
+            .await?;
         let ticket = self.take(Counter::Messages(chat), count, key).await?;
         let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
         let last = grant.first.checked_add(grant.count.max(1) - 1);
@@ -86,6 +104,10 @@ impl Backend {
             last: last.and_then(MessageNumber::new).ok_or(Error::Exhausted)?,
         };
         if matches!(ticket, Ticket::Append(_)) {
+            if key.is_some() {
+                self.settler()
+                    .reclaim(chat, range.first.get()..=range.last.get());
+            }
             let event = Event::MessagesCreated(MessagesCreated {
                 application_token: chat.token,
                 chat_number: chat.chat,
@@ -96,7 +118,7 @@ impl Backend {
                 messages: lines(messages, grant.uid),
             });
             if let Err(error) = self.append(&event, grant.uid, taken_at).await {
-                self.settler().suspect(chat);
+                self.give_up(chat, key, grant, &error).await;
                 return Err(error);
             }
             self.acknowledge(chat.token, key).await;
@@ -105,6 +127,20 @@ impl Backend {
             range,
             uid: grant.uid,
         })
+    }
+
+    /// Sees to the numbers of a create that failed: they become void where they were never appended.
+    async fn give_up(&self, chat: ChatKey, key: Option<StoredKey>, grant: Grant, error: &Error) {
+        if !error.proves_absence() {
+            self.settler().suspect(chat);
+            return;
+        }
+        // Whoever has a key comes back for the same numbers, and should find them free.
+        let hold = key.map_or(Duration::ZERO, |_| RETRY_HOLD);
+        let last = grant.first.saturating_add(grant.count.max(1) - 1);
+        self.settler()
+            .note_lost(chat, grant.first..=last, self.uptime() + hold);
+        self.release(chat.token, key, grant, error).await;
     }
 
     /// Edits a message; durable when this returns.
@@ -181,13 +217,25 @@ impl Backend {
         cursor: Cursor,
         limit: u32,
     ) -> Result<MessagePage, Error> {
-        let Some(row) = self.ports().store.chat(chat).await? else {
+        let row = self.ports().store.chat(chat).await?;
+        let settled = row.map(|row| row.settled_through);
+        self.page(chat, settled, cursor, limit).await
+    }
+
+    /// A page of a chat that is settled up to a number, or has no row.
+    async fn page(
+        &self,
+        chat: ChatKey,
+        settled: Option<u32>,
+        cursor: Cursor,
+        limit: u32,
+    ) -> Result<MessagePage, Error> {
+        let Some(settled) = settled else {
             if !self.knows_chat(chat).await? {
                 return Err(Error::UnknownChat);
             }
             return Ok(page(Vec::new(), 0, None, None));
         };
-        let settled = row.settled_through;
         match cursor {
             Cursor::After(after) => {
                 let (rows, more) = self.above(chat, after, settled, limit).await?;
@@ -228,6 +276,26 @@ impl Backend {
                 Ok(page(rows, settled, next_after, next_before))
             }
         }
+    }
+
+    /// The page behind `after`, and how often the chat has had numbers become live that readers had
+    /// passed: for whoever follows the chat.
+    ///
+    /// # Errors
+    /// As [`Backend::messages`].
+    pub async fn follow(&self, chat: ChatKey, after: u32, limit: u32) -> Result<Followed, Error> {
+        // The row before the page: what becomes live in between is found by the next call.
+        let row = self.ports().store.chat(chat).await?;
+        let chat_row = row.as_ref();
+        let (resets, reset_from) = chat_row.map_or((0, 0), |row| (row.resets, row.reset_from));
+        let settled = row.map(|row| row.settled_through);
+        Ok(Followed {
+            page: self
+                .page(chat, settled, Cursor::After(after), limit)
+                .await?,
+            resets,
+            reset_from,
+        })
     }
 
     async fn above(

@@ -147,7 +147,7 @@ impl Backend {
             recovery.remember_absent(counter);
             return Err(unknown(counter));
         }
-        let deadline = self.settings().create_deadline;
+        let deadline = self.append_patience();
         let lease = deadline + MARGIN + PERSISTENCE;
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         if counters.claim(counter, lease_ms).await? {
@@ -162,7 +162,11 @@ impl Backend {
     async fn refill(&self, counter: Counter) {
         let figures = &self.recovery().figures;
         let began = Instant::now();
-        tokio::time::sleep(self.settings().create_deadline + MARGIN).await;
+        // Whoever was given a number before the fence had declared its deadline before that.
+        if let Err(error) = self.read_deadline().await {
+            tracing::warn!(%error, "a recovery waits for the deadlines that are known");
+        }
+        tokio::time::sleep(self.append_patience() + MARGIN).await;
         let since = Instant::now();
         loop {
             match self.put_back(counter, since).await {

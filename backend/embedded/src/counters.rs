@@ -77,6 +77,11 @@ impl Counters for Numbers {
         Ok(())
     }
 
+    async fn release(&self, _token: AppToken, key: StoredKey, grant: Grant) -> Result<(), Error> {
+        self.state.lock().release(key, grant, Instant::now());
+        Ok(())
+    }
+
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {
         Ok(self.state.lock().last(counter))
     }

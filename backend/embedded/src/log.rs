@@ -3,6 +3,7 @@
 mod consumer;
 pub(crate) mod file;
 mod frame;
+mod probe;
 mod read;
 mod topic;
 mod writer;
@@ -38,6 +39,7 @@ const READERS: u32 = 2;
 
 /// The events of one data directory.
 pub(crate) struct Events {
+    place: Place,
     shared: Arc<Shared>,
     queue: mpsc::Sender<Command>,
     queued: Arc<AtomicUsize>,
@@ -56,7 +58,7 @@ impl Events {
         let (queue, commands) = mpsc::channel(QUEUE_RECORDS);
         let queued = Arc::new(AtomicUsize::new(0));
         let writer = Writer::new(
-            place,
+            place.clone(),
             Arc::clone(&shared),
             commands,
             Arc::clone(&queued),
@@ -64,6 +66,7 @@ impl Events {
         );
         tokio::spawn(writer.run());
         Self {
+            place,
             shared,
             queue,
             queued,
@@ -238,6 +241,14 @@ impl Log for Events {
             "the index knows epoch {above} of topic {}: stop chatd and start it again, which compares them",
             topic.name()
         )))
+    }
+
+    async fn probe(&self, _partition: PartitionId) -> Result<bool, Error> {
+        if self.queue.is_closed() {
+            return Err(closed());
+        }
+        probe::probe(&self.place).await.map_err(told)?;
+        Ok(true)
     }
 
     async fn check(&self) -> Result<(), Error> {

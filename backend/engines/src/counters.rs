@@ -264,6 +264,18 @@ impl Counters for Numbers {
         Ok(())
     }
 
+    async fn release(&self, token: AppToken, key: StoredKey, grant: Grant) -> Result<(), Error> {
+        let name = match grant.count {
+            0 => self.application_key(key),
+            _ => self.key(token, key),
+        };
+        self.run(Script::Release, &[&name], |_| {
+            vec![grant.uid.simple().to_string()]
+        })
+        .await
+        .map(drop)
+    }
+
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {
         let name = self.counter(counter);
         let answer = self

@@ -44,6 +44,7 @@ pub async fn connect(config: &Config) -> Result<Ports, Error> {
             Arc::clone(&counters),
             Arc::clone(&search),
         ),
+        signals: Arc::clone(&signals),
         forgot_at: Mutex::new(None),
         clock: TrustedClock::new(Arc::new(System)),
     });
@@ -75,6 +76,7 @@ struct Whole {
     rows: Arc<Rows>,
     log: Arc<Events>,
     engines: Engines,
+    signals: Arc<Hints>,
     forgot_at: Mutex<Option<Instant>>,
     /// Decides which idempotency keys are old.
     clock: TrustedClock,
@@ -99,6 +101,10 @@ impl Life for Whole {
 
     async fn examine(&self) -> Vec<Examined> {
         self.engines.examine().await
+    }
+
+    async fn failed(&self) -> String {
+        self.signals.failed().await
     }
 
     async fn close(&self) {

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use redis::Client;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub, PubSubSink, PubSubStream};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 
@@ -32,6 +33,8 @@ pub(crate) struct Hints {
     publish: mpsc::Sender<Vec<String>>,
     subscribe: mpsc::UnboundedSender<Command>,
     channels: Arc<Channels>,
+    /// The publisher and the subscriber.
+    tasks: tokio::sync::Mutex<JoinSet<()>>,
 }
 
 /// Who listens, by channel.
@@ -68,14 +71,27 @@ impl Hints {
         let (publish, publications) = mpsc::channel(QUEUE);
         let (subscribe, commands) = mpsc::unbounded_channel();
         let channels = Arc::new(Channels::default());
-        tokio::spawn(publisher(client.clone(), publications));
-        tokio::spawn(subscriber(client, commands, Arc::clone(&channels)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(publisher(client.clone(), publications));
+        tasks.spawn(subscriber(client, commands, Arc::clone(&channels)));
         Ok(Self {
+            tasks: tokio::sync::Mutex::new(tasks),
             prefix: config.redis_prefix.clone(),
             publish,
             subscribe,
             channels,
         })
+    }
+
+    /// Waits until a task has panicked: it held its end of a queue, which cannot be made again.
+    pub(crate) async fn failed(&self) -> String {
+        let mut tasks = self.tasks.lock().await;
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(failure) = ended {
+                return format!("a task that carries hints between processes failed: {failure}");
+            }
+        }
+        std::future::pending().await
     }
 
     fn channel(&self, subject: Subject) -> String {

@@ -23,6 +23,7 @@ use crate::open;
 use crate::pressure::Pressure;
 use crate::sampler::Sampler;
 use crate::stats::{Process, Snapshots, Watched};
+use crate::supervise::Supervisor;
 use crate::telemetry::Metrics;
 use crate::workers::overload::Overload;
 use crate::workers::search::SearchJob;
@@ -56,6 +57,9 @@ pub enum Error {
         /// Where it would be.
         data_dir: PathBuf,
     },
+    /// The store does not take the create deadline of this process.
+    #[error("CHATD_CREATE_DEADLINE_MS cannot be declared to the other processes: {0}")]
+    Deadline(#[from] chat_core::error::Error),
     /// The embedded adapters cannot be opened.
     #[error(transparent)]
     Embedded(#[from] chat_embedded::open::OpenError),
@@ -75,7 +79,7 @@ pub struct Running {
     stop_listening: CancellationToken,
     stop_working: CancellationToken,
     listeners: JoinSet<()>,
-    workers: JoinSet<()>,
+    workers: Supervisor,
     stop_deadline: Duration,
 }
 
@@ -171,12 +175,14 @@ impl Running {
             create_deadline: config.create_deadline(),
         };
         let backend = Backend::new(ports, settings);
+        declare_deadline(&backend).await?;
         backend.reconciler().name(process_name(role));
         let metrics = Arc::new(Metrics::default());
         let api_listener = match api_socket {
             Some(socket) => Some(listen("CHATD_LISTEN", config.listen, socket)?),
             None => None,
         };
+        let stop_working = CancellationToken::new();
         let mut running = Self {
             api: api_listener
                 .as_ref()
@@ -184,9 +190,9 @@ impl Running {
             admin: admin_address,
             backend: backend.clone(),
             stop_listening,
-            stop_working: CancellationToken::new(),
+            workers: Supervisor::new(Arc::clone(&metrics), stop_working.clone()),
+            stop_working,
             listeners,
-            workers: JoinSet::new(),
             stop_deadline: config.stop_deadline(),
         };
         let pressure = Arc::new(Pressure::new(&config));
@@ -245,12 +251,16 @@ impl Running {
         pressure: &Arc<Pressure>,
         guard: &Arc<Guard>,
     ) {
-        let (backend, stop) = (self.backend.clone(), self.stop_working.clone());
-        let looks = Arc::clone(pressure).run(Arc::clone(sampler), backend, stop);
-        self.workers.spawn(looks);
-        let (backend, stop) = (self.backend.clone(), self.stop_working.clone());
-        self.workers
-            .spawn(rates::run(backend, Arc::clone(guard), stop));
+        let (pressure, sampler) = (Arc::clone(pressure), Arc::clone(sampler));
+        let backend = self.backend.clone();
+        self.workers.spawn("pressure", move |stop| {
+            let (sampler, backend) = (Arc::clone(&sampler), backend.clone());
+            Arc::clone(&pressure).run(sampler, backend, stop)
+        });
+        let (backend, guard) = (self.backend.clone(), Arc::clone(guard));
+        self.workers.spawn("rates", move |stop| {
+            rates::run(backend.clone(), Arc::clone(&guard), stop)
+        });
     }
 
     /// Starts the looks at the lag that are kept; returns what the admin listener works with.
@@ -261,8 +271,9 @@ impl Running {
         Watched { sampler, pressure }: Watched,
         metrics: Arc<Metrics>,
     ) -> Admin {
-        let looks = Arc::clone(&sampler).run(self.stop_working.clone());
-        self.workers.spawn(looks);
+        let looks = Arc::clone(&sampler);
+        self.workers
+            .spawn("sampler", move |stop| Arc::clone(&looks).run(stop));
         let process = Process {
             mode: match config.engines.given() {
                 true => "engines",
@@ -298,33 +309,29 @@ impl Running {
     fn start_workers(&mut self, role: Role, metrics: &Arc<Metrics>, pressure: &Arc<Pressure>) {
         let groups = role.groups();
         let overload = Arc::new(Overload::new(Arc::clone(metrics), Arc::clone(pressure)));
-        let (ports, stop) = (self.backend.ports().clone(), self.stop_working.clone());
         if role.serves() {
-            let told = Arc::clone(&overload).tell(ports.clone(), stop.clone());
-            self.workers.spawn(told);
+            let (overload, ports) = (Arc::clone(&overload), self.backend.ports().clone());
+            self.workers.spawn("overload signal", move |stop| {
+                Arc::clone(&overload).tell(ports.clone(), stop)
+            });
+            let backend = self.backend.clone();
+            self.workers.spawn("log probe", move |stop| {
+                upkeep::probe(backend.clone(), stop)
+            });
         }
         if groups.iter().copied().any(run::yields) {
-            self.workers
-                .spawn(Arc::clone(&overload).listen(ports, stop));
+            let (overload, ports) = (Arc::clone(&overload), self.backend.ports().clone());
+            self.workers.spawn("overload listener", move |stop| {
+                Arc::clone(&overload).listen(ports.clone(), stop)
+            });
         }
-        for group in &groups {
-            let (ports, metrics) = (self.backend.ports().clone(), Arc::clone(metrics));
-            let (backend, stop) = (self.backend.clone(), self.stop_working.clone());
+        for group in groups.iter().copied() {
+            let (backend, metrics) = (self.backend.clone(), Arc::clone(metrics));
             let overload = Arc::clone(&overload);
-            match group {
-                Group::MessagesIndex => {
-                    let job = SearchJob::new(backend, Arc::clone(&metrics), stop.clone());
-                    self.workers.spawn(async move {
-                        run::run(ports, job, &metrics, &overload, stop).await;
-                    });
-                }
-                group => {
-                    let job = StoreJob::new(backend, *group, Arc::clone(&metrics));
-                    self.workers.spawn(async move {
-                        run::run(ports, job, &metrics, &overload, stop).await;
-                    });
-                }
-            }
+            self.workers.spawn(group.name(), move |stop| {
+                let (backend, metrics) = (backend.clone(), Arc::clone(&metrics));
+                work(group, backend, metrics, Arc::clone(&overload), stop)
+            });
         }
         // Whoever applies messages also looks for numbers without one; an API process sees to those
         // that it gave out itself.
@@ -333,13 +340,14 @@ impl Running {
         } else {
             upkeep::Scope::Own
         };
-        let stop = self.stop_working.clone();
-        self.workers.spawn(upkeep::run(
-            self.backend.clone(),
-            Arc::clone(metrics),
-            scope,
-            stop,
-        ));
+        let (backend, metrics) = (self.backend.clone(), Arc::clone(metrics));
+        self.workers.spawn("settler", move |stop| {
+            upkeep::settle(backend.clone(), Arc::clone(&metrics), scope, stop)
+        });
+        let backend = self.backend.clone();
+        self.workers.spawn("housekeeping", move |stop| {
+            upkeep::housekeep(backend.clone(), stop)
+        });
     }
 
     /// Whoever applies messages also reconciles, so that a system of several processes does it as
@@ -348,9 +356,23 @@ impl Running {
         if every.is_zero() || !role.groups().contains(&Group::MessagesStore) {
             return;
         }
-        let stop = self.stop_working.clone();
-        self.workers
-            .spawn(reconcile::run(self.backend.clone(), every, stop));
+        let backend = self.backend.clone();
+        self.workers.spawn("reconciliation schedule", move |stop| {
+            reconcile::run(backend.clone(), every, stop)
+        });
+    }
+
+    /// Waits until the process cannot go on, and says why: whoever started it should end it with an error.
+    pub async fn failed(&mut self) -> String {
+        let life = Arc::clone(&self.backend.ports().life);
+        tokio::select! {
+            // A listener ends when it is told to, and nobody has told it.
+            Some(ended) = self.listeners.join_next() => match ended {
+                Ok(()) => "a listener ended unexpectedly".to_owned(),
+                Err(failure) => format!("a listener ended unexpectedly: {failure}"),
+            },
+            reason = life.failed() => reason,
+        }
     }
 
     /// Ends in order: no new requests, the ones at work answered, the batches at work committed, the files closed.
@@ -361,7 +383,7 @@ impl Running {
         self.stop_working.cancel();
         let workers = async {
             self.backend.reconciler().close().await;
-            while self.workers.join_next().await.is_some() {}
+            self.workers.join().await;
         };
         if tokio::time::timeout(self.stop_deadline, workers)
             .await
@@ -373,6 +395,43 @@ impl Running {
         }
         self.backend.ports().life.close().await;
         tracing::info!("chatd has stopped");
+    }
+}
+
+/// Declares how long this process may take to append; others wait for it.
+async fn declare_deadline(backend: &Backend) -> Result<(), Error> {
+    let own = backend.settings().create_deadline;
+    let before = backend.declare_deadline().await?;
+    if let Some(before) = before.filter(|before| *before != own) {
+        tracing::warn!(
+            own_ms = millis(own),
+            declared_ms = millis(before),
+            "CHATD_CREATE_DEADLINE_MS differs from what another process has declared: numbers that were not \
+             acknowledged wait for the longer of the two; set the same everywhere"
+        );
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The worker of a group.
+async fn work(
+    group: Group,
+    backend: Backend,
+    metrics: Arc<Metrics>,
+    overload: Arc<Overload>,
+    stop: CancellationToken,
+) {
+    let ports = backend.ports().clone();
+    if group == Group::MessagesIndex {
+        let job = SearchJob::new(backend, Arc::clone(&metrics), stop.clone());
+        run::run(ports, job, &metrics, &overload, stop).await;
+    } else {
+        let job = StoreJob::new(backend, group, Arc::clone(&metrics));
+        run::run(ports, job, &metrics, &overload, stop).await;
     }
 }
 

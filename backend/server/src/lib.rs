@@ -16,6 +16,7 @@ pub mod pressure;
 pub mod priority;
 pub mod sampler;
 pub mod stats;
+pub mod supervise;
 pub mod telemetry;
 pub mod traffic;
 pub mod workers;

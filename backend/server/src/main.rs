@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 type AnyError = Box<dyn std::error::Error>;
 
 fn serve(config: Config, role: Role) -> Result<(), AnyError> {
-    telemetry::init(&config)?;
+    let _lines = telemetry::init(&config)?;
     if let Role::Worker(_) = role
         && let Err(error) = priority::step_back(config.worker_nice)
     {
@@ -51,18 +51,27 @@ fn serve(config: Config, role: Role) -> Result<(), AnyError> {
             }
         });
         // A start may wait for an engine as long as it takes; it ends when it is told to.
-        let running = tokio::select! {
+        let mut running = tokio::select! {
             running = Running::start(config, role) => running?,
             () = &mut told_to_stop => return Ok(()),
         };
-        told_to_stop.await;
+        let failure = tokio::select! {
+            () = told_to_stop => None,
+            failure = running.failed() => Some(failure),
+        };
+        if let Some(failure) = &failure {
+            tracing::error!(failure, "chatd cannot go on and ends with an error");
+        }
         running.stop().await;
-        Ok(())
+        match failure {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
     })
 }
 
 fn migrate(config: &Config) -> Result<(), AnyError> {
-    telemetry::init(config)?;
+    let _lines = telemetry::init(config)?;
     runtime()?.block_on(async {
         boot::migrate(config).await?;
         Ok(())

@@ -141,6 +141,8 @@ impl Pressure {
         stop: CancellationToken,
     ) {
         if self.limits == Limits::default() {
+            // There is nothing to look at, and a task that ends is one that failed.
+            stop.cancelled().await;
             return;
         }
         let mut tick = tokio::time::interval(LOOK_EVERY);

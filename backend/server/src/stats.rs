@@ -127,7 +127,7 @@ impl Snapshots {
 
     async fn take(&self) -> Stats {
         let (readiness, lag, totals, drift, letters) = tokio::join!(
-            readiness(self.backend.ports(), &self.watched.pressure),
+            readiness(&self.backend, &self.watched.pressure),
             self.watched.sampler.now(),
             self.totals.now(),
             self.drift.now(),

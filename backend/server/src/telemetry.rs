@@ -1,6 +1,8 @@
 //! Telemetry: log lines and Prometheus metrics.
 
 pub mod asked;
+mod limit;
+mod lines;
 mod process;
 
 use std::borrow::Cow;
@@ -17,10 +19,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format;
 
 use self::asked::Asked;
+use self::limit::Limited;
+pub use self::lines::Flusher;
 use crate::config::{Config, LogFormat};
 use crate::http::guard::Reason;
+use crate::supervise::TaskName;
 use crate::traffic::Traffic;
 
 /// What the name of every metric of ours begins with.
@@ -37,28 +43,46 @@ pub enum Error {
         /// Of the parser.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The system starts no thread.
+    #[error("the thread that writes log lines cannot be started: {0}")]
+    Thread(std::io::Error),
 }
 
-/// Sends log lines to stderr, as configured.
+/// Sends log lines to stderr, as configured. Those that wait are written when what it returns is dropped.
 ///
 /// # Errors
 /// [`Error::Filter`] when `CHATD_LOG` cannot be read.
-pub fn init(config: &Config) -> Result<(), Error> {
+pub fn init(config: &Config) -> Result<Flusher, Error> {
     let filter = EnvFilter::try_new(&config.log).map_err(|source| Error::Filter {
         filter: config.log.clone(),
         source,
     })?;
+    let (lines, flusher) = lines::start(std::io::stderr()).map_err(Error::Thread)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        // What it would say of itself, it would write to stderr and panic where that fails.
+        .log_internal_errors(false)
+        .with_writer(lines);
     match config.log_format {
         LogFormat::Text => {
             use std::io::IsTerminal as _;
-            lines.with_ansi(std::io::stderr().is_terminal()).init();
+            let format = Limited::new(format(), limit::append_text);
+            let ansi = std::io::stderr().is_terminal();
+            lines.with_ansi(ansi).event_format(format).init();
         }
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Json => {
+            let format = Limited::new(format::json(), limit::append_json);
+            let fields = format::JsonFields::new();
+            lines.fmt_fields(fields).event_format(format).init();
+        }
     }
-    Ok(())
+    // The standard hook writes to stderr itself, and waits where nobody reads it.
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload_as_str().unwrap_or("no text");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(panic = text, place, "a task panicked");
+    }));
+    Ok(flusher)
 }
 
 /// A route, a method and a status.
@@ -130,6 +154,8 @@ pub struct Metrics {
     pub retries: Family<GroupName, Counter>,
     /// Records that became dead letters.
     pub dead_letters: Family<GroupName, Counter>,
+    /// Background tasks that ended and were started again.
+    pub restarts: Family<TaskName, Counter>,
     /// Numbers that became void.
     pub voids: Counter<u64, AtomicU64>,
     /// The last seconds of the API, for snapshots.
@@ -148,6 +174,7 @@ impl Default for Metrics {
             batch_seconds: Family::new_with_constructor(latency_buckets),
             retries: Family::default(),
             dead_letters: Family::default(),
+            restarts: Family::default(),
             voids: Counter::default(),
             traffic: Traffic::default(),
             registry: Registry::default(),
@@ -239,8 +266,13 @@ impl Metrics {
             self.dead_letters.clone(),
         );
         r.register(
+            "task_restarts",
+            "Background tasks that ended unexpectedly and were started again",
+            self.restarts.clone(),
+        );
+        r.register(
             "numbers_voided",
-            "Numbers that were never acknowledged",
+            "Numbers that were handed out and have no record",
             self.voids.clone(),
         );
     }

@@ -35,7 +35,8 @@ pub struct Readiness {
 /// One dependency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `log`, `counters`, `search`, or `lag` while creates are shed for it.
+    /// `store`, `log`, `counters`, `search`; also `creates` while the log takes no records, and `lag`
+    /// while creates are shed for it.
     pub name: String,
     /// Whether it answered in time.
     pub ok: bool,

@@ -78,3 +78,13 @@ pub struct MessagePage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_before: Option<MessageNumber>,
 }
+
+/// The data of a `reset` event of a stream: numbers that its reader has passed, or believes to have
+/// passed, are not what they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamReset {
+    /// From this number on the reader should read again.
+    pub from: u32,
+    /// The stream goes on behind this number.
+    pub after: u32,
+}

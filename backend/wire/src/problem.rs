@@ -109,7 +109,7 @@ codes! {
     /// The application's counters are being recovered.
     Fenced = "fenced", 503, "the application's numbers are being recovered";
     /// The event was not acknowledged within the deadline; its outcome is unknown.
-    NotAcknowledged = "not_acknowledged", 503, "the log did not acknowledge in time";
+    NotAcknowledged = "not_acknowledged", 503, "the log did not acknowledge the record";
     /// The server is stopping.
     Stopping = "stopping", 503, "the server is stopping";
 }

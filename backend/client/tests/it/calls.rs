@@ -86,6 +86,28 @@ async fn retries_end() {
 }
 
 #[tokio::test]
+async fn a_first_try_that_is_under_way_does_not_hide_why_it_failed() {
+    let server = Server::start(vec![
+        refusal(Code::NotAcknowledged, &[]),
+        refusal(Code::KeyInFlight, &[]),
+        refusal(Code::KeyInFlight, &[]),
+        refusal(Code::KeyInFlight, &[]),
+    ])
+    .await;
+    let error = send(&server.client(), &Create::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(Code::NotAcknowledged));
+    assert_eq!(server.seen().len(), 4);
+    // Somebody else's first try is the cause.
+    let server = Server::start((0..4).map(|_| refusal(Code::KeyInFlight, &[])).collect()).await;
+    let error = send(&server.client(), &Create::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(Code::KeyInFlight));
+}
+
+#[tokio::test]
 async fn whoever_is_patient_waits_out_being_shed() {
     let shed = |n: usize| match n % 2 {
         0 => refusal(Code::Overloaded, &[]),

@@ -27,7 +27,7 @@ fn follow(server: &Server) -> MessageStream {
 async fn next(stream: &mut MessageStream) -> u32 {
     match stream.next().await.unwrap() {
         StreamEvent::Message(message) => message.message_number.get(),
-        StreamEvent::Reset => 0,
+        StreamEvent::Reset(_) => 0,
     }
 }
 
@@ -37,11 +37,11 @@ async fn it_goes_on_where_it_was_and_repeats_nothing() {
         events(format!(": beat\n\n{}{}event: m", message(3), message(4))),
         Step::Break,
         events(format!(
-            "{}{}event: reset\ndata: 2\n\n{}",
+            "{}{}id: 5.1\nevent: reset\ndata: {{\"from\":2,\"after\":5}}\n\n",
             message(4),
             message(5),
-            message(8)
         )),
+        events(message(8)),
         events(message(9)),
     ])
     .await;
@@ -56,7 +56,20 @@ async fn it_goes_on_where_it_was_and_repeats_nothing() {
         .iter()
         .map(|seen| seen.header("last-event-id").unwrap())
         .collect();
-    assert_eq!(after, ["2", "4", "4", "8"]);
+    assert_eq!(after, ["2", "4", "4", "5.1", "8"]);
+}
+
+#[tokio::test]
+async fn a_reset_says_where_the_stream_goes_on() {
+    let reset = "id: 1\nevent: reset\ndata: {\"from\":2,\"after\":1}\n\n";
+    let server = Server::start(vec![events(format!("{reset}{}", message(2)))]).await;
+    let mut stream = follow(&server);
+    let StreamEvent::Reset(reset) = stream.next().await.unwrap() else {
+        panic!("a message");
+    };
+    assert_eq!((reset.from, reset.after), (2, 1));
+    // The stream began with 2, and the server knows only 1.
+    assert_eq!(next(&mut stream).await, 2);
 }
 
 #[tokio::test]

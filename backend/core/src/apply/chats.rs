@@ -119,6 +119,8 @@ fn fill(chats: &mut BTreeMap<ChatKey, (ChatRow, Change)>, record: &Decoded, even
                 messages_count: 0,
                 highest: 0,
                 settled_through: 0,
+                resets: 0,
+                reset_from: 0,
                 created_at: event.created_at,
                 presence: Presence::Live,
             },

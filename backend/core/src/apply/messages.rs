@@ -463,6 +463,8 @@ impl Work {
                 messages_count: 0,
                 highest: 0,
                 settled_through: 0,
+                resets: 0,
+                reset_from: 0,
                 created_at: at,
                 presence: Presence::Stub,
             },
@@ -520,12 +522,35 @@ impl Work {
         Ok(writes)
     }
 
+    /// Of each chat the lowest number that is live now and was not, although readers had passed it.
+    fn reset_from(&self) -> HashMap<ChatKey, u32> {
+        let mut lowest: HashMap<ChatKey, u32> = HashMap::new();
+        for (row, change) in self.rows.values() {
+            let number = row.key.number.get();
+            let chat = self.chats.get(&row.key.chat);
+            let was_passed = chat.is_some_and(|chat| number <= chat.row.settled_through);
+            let is_new = row.state == State::Live && !self.live.contains(&row.key);
+            if *change != Change::None && is_new && was_passed {
+                let from = lowest.entry(row.key.chat).or_insert(number);
+                *from = number.min(*from);
+            }
+        }
+        lowest
+    }
+
     async fn count(&mut self, tx: &mut dyn Transaction) -> Result<(), Error> {
         let mut live: HashMap<ChatKey, i64> = HashMap::new();
         for (row, change) in self.rows.values() {
             if *change != Change::None {
                 *live.entry(row.key.chat).or_default() +=
                     i64::from(row.state == State::Live) - i64::from(self.live.contains(&row.key));
+            }
+        }
+        for (key, from) in self.reset_from() {
+            if let Some(chat) = self.chats.get_mut(&key) {
+                chat.row.resets = chat.row.resets.saturating_add(1);
+                chat.row.reset_from = from;
+                mark(&mut chat.change);
             }
         }
         for (key, chat) in &mut self.chats {

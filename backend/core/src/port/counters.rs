@@ -169,6 +169,13 @@ pub trait Counters: Send + Sync {
     /// Notes that the event of this key is durable, so that its answer may be repeated.
     async fn acknowledge(&self, token: AppToken, key: StoredKey) -> Result<(), Error>;
 
+    /// Ends the lease of a key whose event is certainly not in the log, so that the next try with the
+    /// key resumes these numbers at once. The key of another event, and one that was acknowledged, stays.
+    async fn release(&self, _token: AppToken, _key: StoredKey, _grant: Grant) -> Result<(), Error> {
+        // Without it the next try waits until the lease ends by itself.
+        Ok(())
+    }
+
     /// The last number given out; `None` where that is not known.
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error>;
 

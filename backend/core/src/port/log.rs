@@ -40,6 +40,17 @@ impl Error {
             Self::Refused(_) | Self::OutOfRange { .. } => false,
         }
     }
+
+    /// What the engine said, without the sentence around it.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unavailable(reason) | Self::NotAppended(reason) | Self::Refused(reason) => {
+                reason.clone()
+            }
+            Self::OutOfRange { .. } => self.to_string(),
+        }
+    }
 }
 
 /// The topics, and the dead letters of each.
@@ -346,6 +357,15 @@ pub trait Log: Send + Sync {
     /// the log than the log does; returns the new one. Positions stay where they are: each is compared
     /// with its partition at the next assignment.
     async fn raise_epoch(&self, topic: Topic, above: u32) -> Result<u32, Error>;
+
+    /// Proves without a record that a partition can be appended to now. `false` where nothing but an
+    /// append can tell.
+    ///
+    /// # Errors
+    /// Why an append would fail.
+    async fn probe(&self, _partition: PartitionId) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// Answers when the engine does.
     async fn check(&self) -> Result<(), Error>;

@@ -94,6 +94,11 @@ pub struct ChatRow {
     pub highest: u32,
     /// Up to this number every message has a row.
     pub settled_through: u32,
+    /// How often a number became live that readers had passed: a dead letter that was replayed, or a
+    /// record that came late, below what was settled.
+    pub resets: u32,
+    /// The lowest of those numbers the last time; 0 where there was none.
+    pub reset_from: u32,
     /// When the create was accepted; of a stub, when the stub was made.
     pub created_at: Timestamp,
     /// Stub or live.
@@ -105,7 +110,7 @@ pub struct ChatRow {
 pub enum State {
     /// Created and not deleted.
     Live,
-    /// A number without its create: never acknowledged (no uid), or dead-lettered (with one).
+    /// A number without its create: no record of it was found (no uid), or it was dead-lettered (with one).
     Void,
     /// Deleted for good; the body is empty.
     Deleted,

@@ -8,13 +8,17 @@ use tokio::time::Instant;
 use super::judge::Finding;
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::event::Event;
 use crate::port::counters::Counter;
+use crate::port::log::{Group, Topic};
 use crate::port::signals::Subject;
 use crate::port::store::{ChatKey, Writes};
-use crate::settle::VOIDS_A_STEP;
+use crate::voids::{Gap, Proof};
 
 /// Between two looks whether counters have been recovered.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long the store may take to pass the end of a partition.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// On top of the deadline that a recovery waits out.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -31,7 +35,7 @@ impl Backend {
         for (counter, finding) in wanted {
             outcomes.push(self.begin_raise(*counter, *finding).await);
         }
-        let deadline = Instant::now() + self.settings().create_deadline + RECOVERY_PATIENCE;
+        let deadline = Instant::now() + self.append_patience() + RECOVERY_PATIENCE;
         while outcomes.iter().any(Option::is_none) && Instant::now() < deadline {
             tokio::time::sleep(LOOK_AGAIN).await;
             let waiting: Vec<usize> = (0..wanted.len())
@@ -147,23 +151,56 @@ impl Backend {
         Ok(Outcome::Done)
     }
 
-    /// The comparison has waited in the order of rule 18 for what is below `through`.
+    /// The comparison has waited until no record of a number through `through` can come. The store has
+    /// to be where it was then: one that was rolled back meanwhile lacks rows whose records exist.
     async fn void_holes(&self, chat: ChatKey, through: u64) -> Result<Outcome, Error> {
-        let through = u32::try_from(through).unwrap_or(u32::MAX);
-        let mut voided = 0;
-        loop {
+        let counter = Counter::Messages(chat);
+        let proof = match self.reconciler().sightings.proof(counter) {
+            Some(proof) => Some(proof),
+            // Rows below what was settled are gone, and nothing was waited for.
+            None => self.pass_end(chat).await?,
+        };
+        let waits =
+            || Outcome::Waits("the store has not applied all records that there may be".to_owned());
+        let Some(proof) = proof else {
+            return Ok(waits());
+        };
+        let gap = Gap {
+            chat,
             // From the beginning: a row below what was settled may be gone too.
-            let voids = self.void(chat, through, Some(0)).await?;
-            voided += voids;
-            if voids < VOIDS_A_STEP as u64 {
-                break;
-            }
-        }
-        self.reconciler().sightings.forget(Counter::Messages(chat));
-        Ok(match voided {
+            after: Some(0),
+            through: u32::try_from(through).unwrap_or(u32::MAX),
+        };
+        let voided = self.void_all(Some(proof), vec![gap]).await?;
+        self.reconciler().sightings.forget(counter);
+        Ok(match voided.voids {
+            _ if voided.disproved => waits(),
             0 => Outcome::Unneeded,
             _ => Outcome::Done,
         })
+    }
+
+    /// Notes the end of the chat's partition and waits until the store has passed it; `None` where it
+    /// does not in time.
+    async fn pass_end(&self, chat: ChatKey) -> Result<Option<Proof>, Error> {
+        let key = Event::message_key(chat);
+        let log = &self.ports().log;
+        let partition = log.partition_of(Topic::Messages, &key).await?;
+        let Some(proof) = self.note_end(partition).await? else {
+            return Ok(None);
+        };
+        let deadline = Instant::now() + STORE_PATIENCE;
+        loop {
+            let store = &self.ports().store;
+            let position = store.position(Group::MessagesStore, partition).await?;
+            if proof.holds(&position) {
+                return Ok(Some(proof));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn reindex(&self, chat: ChatKey) -> Result<Outcome, Error> {

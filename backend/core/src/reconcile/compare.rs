@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::port::counters::{Counter, Floor};
 use crate::port::log::{Group, PartitionId, Topic};
 use crate::port::store::{ChatKey, ChatRow, Tally};
+use crate::voids::Proof;
 
 /// How documents are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(super) struct Looked {
 impl Backend {
     /// How long a number may be on its way: the margin is another deadline, for clocks that differ.
     pub(super) fn under_way(&self) -> Duration {
-        self.settings().create_deadline * 2
+        self.append_patience() * 2
     }
 
     /// Compares these chats; those without a row are left out. Waits so long for the index.
@@ -248,13 +249,15 @@ impl Backend {
         let mut places = BTreeMap::new();
         for partition in partitions.collect::<BTreeSet<_>>() {
             let noted_at = Instant::now();
-            let Ok((_, end)) = self.ports().log.range(partition).await else {
+            let Ok(Some(Proof { epoch, end, .. })) = self.note_end(partition).await else {
                 continue;
             };
-            let stored = self.ports().store.position(group, partition).await?.next;
+            let stored = self.ports().store.position(group, partition).await?;
             places.insert(
                 partition,
                 Place {
+                    partition,
+                    epoch,
                     end,
                     stored,
                     noted_at,

@@ -33,7 +33,7 @@ pub(super) enum Gaps {
     None,
     /// Some have none yet, and may still get one.
     MayCome,
-    /// Some up to this number have none, and never will (CORRECTNESS, rule 18).
+    /// Some up to this number have none, and no record was found that could bring one.
     Void {
         /// The counter as it was noted when the waiting began.
         through: u32,
@@ -197,7 +197,9 @@ fn gaps(facts: &Facts, case: &mut Case) {
         (Gaps::Void { through }, Some(_)) => {
             case.say(
                 Verdict::Holes,
-                format!("{missing} numbers have no row, and those up to {through} never will"),
+                format!(
+                    "{missing} numbers have no row; no record was found for those up to {through}"
+                ),
             );
             case.find(Act::VoidHoles, Some(facts.tally.rows), u64::from(through));
         }

@@ -1,8 +1,8 @@
 //! Numbers without a row, and since when they were seen: only who has waited may call them lost.
 //!
-//! The order is that of rule 18: the counter is noted; the deadline of whoever may still append is
+//! The order is that of `settle.rs`: the counter is noted; the deadline of whoever may still append is
 //! waited out; the end of the log is noted; the store passes it. What is missing then, up to the counter
-//! that was noted, will never come.
+//! that was noted, has no record.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use super::judge::Gaps;
 use crate::port::counters::Counter;
+use crate::port::log::PartitionId;
+use crate::port::store::Position;
+use crate::voids::Proof;
 
 /// Counters that are watched at the same time; beyond, a gap stays "may come" until others are settled.
 const WATCHED_MAX: usize = 100_000;
@@ -19,10 +22,13 @@ const WATCHED_MAX: usize = 100_000;
 /// How far a partition is: what has to be passed, and what has been.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
+    pub(super) partition: PartitionId,
+    /// Of the topic.
+    pub(super) epoch: u32,
     /// The end of the partition.
     pub(super) end: u64,
     /// The position of its store group, asked after the end.
-    pub(super) stored: u64,
+    pub(super) stored: Position,
     /// When the end was asked for.
     pub(super) noted_at: Instant,
 }
@@ -30,7 +36,21 @@ pub(super) struct Place {
 impl Place {
     /// Records that the store has not applied.
     pub(super) const fn in_log(&self) -> u64 {
-        self.end.saturating_sub(self.stored)
+        // A position of another epoch says nothing about these records.
+        let stored = if self.stored.epoch == self.epoch {
+            self.stored.next
+        } else {
+            0
+        };
+        self.end.saturating_sub(stored)
+    }
+
+    const fn proof(&self) -> Proof {
+        Proof {
+            partition: self.partition,
+            epoch: self.epoch,
+            end: self.end,
+        }
     }
 }
 
@@ -38,8 +58,8 @@ impl Place {
 struct Sighting {
     last: u32,
     since: Instant,
-    /// Noted when the wait was over.
-    end: Option<u64>,
+    /// What the store has to pass, noted when the wait was over.
+    end: Option<Proof>,
 }
 
 /// Counters with numbers that have no row.
@@ -80,15 +100,21 @@ impl Sightings {
         let Some(place) = place else {
             return Gaps::MayCome;
         };
-        if sighting.end.is_none() && place.noted_at.duration_since(sighting.since) >= wait {
-            sighting.end = Some(place.end);
+        let stale = sighting.end.is_none_or(|end| end.epoch != place.epoch);
+        if stale && place.noted_at.duration_since(sighting.since) >= wait {
+            sighting.end = Some(place.proof());
         }
         match sighting.end {
-            Some(end) if place.stored >= end => Gaps::Void {
+            Some(end) if end.holds(&place.stored) => Gaps::Void {
                 through: sighting.last,
             },
             _ => Gaps::MayCome,
         }
+    }
+
+    /// What the store has to have applied before the numbers of a counter are called lost.
+    pub(super) fn proof(&self, counter: Counter) -> Option<Proof> {
+        self.seen.lock().get(&counter)?.end
     }
 
     /// When the last of these was seen first.
@@ -109,17 +135,45 @@ mod tests {
     use chat_wire::ids::AppToken;
 
     use super::*;
+    use crate::port::log::Topic;
 
     const WAIT: Duration = Duration::from_secs(2);
     const COUNTER: Counter = Counter::Chats(AppToken::from_bytes([1; 16]));
 
     fn place(end: u64, stored: u64) -> Option<Place> {
-        let noted_at = Instant::now();
+        place_in(1, end, (1, stored))
+    }
+
+    fn place_in(epoch: u32, end: u64, (stored_epoch, next): (u32, u64)) -> Option<Place> {
         Some(Place {
+            partition: PartitionId {
+                topic: Topic::Messages,
+                index: 0,
+            },
+            epoch,
             end,
-            stored,
-            noted_at,
+            stored: Position {
+                next,
+                epoch: stored_epoch,
+                last_uid: None,
+            },
+            noted_at: Instant::now(),
         })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_offset_of_another_epoch_proves_nothing() {
+        let sightings = Sightings::default();
+        let look = |place| sightings.look(COUNTER, 5, 4, place, WAIT);
+        assert_eq!(look(place(9, 9)), Gaps::MayCome);
+        tokio::time::advance(WAIT).await;
+        // The store has applied more records than there are, of a log that was made anew.
+        assert_eq!(look(place_in(2, 3, (1, 9))), Gaps::MayCome);
+        assert_eq!(look(place_in(2, 4, (2, 2))), Gaps::MayCome);
+        assert_eq!(look(place_in(2, 4, (2, 3))), Gaps::Void { through: 5 });
+        // And once more.
+        assert_eq!(look(place_in(3, 8, (2, 9))), Gaps::MayCome);
+        assert_eq!(look(place_in(3, 8, (3, 8))), Gaps::Void { through: 5 });
     }
 
     #[tokio::test(start_paused = true)]

@@ -194,6 +194,16 @@ impl State {
         })
     }
 
+    /// Ends the lease of a key whose event is certainly not in the log.
+    pub(super) fn release(&mut self, key: StoredKey, grant: Grant, now: Instant) {
+        if let Some(entry) = self.keys.get_mut(&key.hash)
+            && entry.grant.uid == grant.uid
+            && matches!(entry.phase, Phase::Leased(_))
+        {
+            entry.phase = Phase::Leased(now);
+        }
+    }
+
     pub(super) fn open_chat(&mut self, chat: ChatKey) {
         self.chats.entry(chat).or_insert(0);
     }

@@ -63,6 +63,13 @@ pub(super) fn told(error: sqlx::Error) -> Error {
     }
 }
 
+/// Whether the disk, or what the file may take of it, is full.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    // `SQLITE_FULL`.
+    code.as_deref() == Some("13")
+}
+
 /// The number that a topic's first offset has in the database.
 pub(super) const fn base(topic: Topic) -> i64 {
     code(topic) as i64 * OFFSETS

@@ -155,8 +155,13 @@ impl Writer {
                     batch.len = group.len(),
                     "the log took no append"
                 );
+                let error = match file::is_full(&error) {
+                    // SQLite has rolled it back.
+                    true => Error::NotAppended,
+                    false => Error::Unavailable,
+                };
                 for append in group {
-                    let _ = append.reply.send(Err(Error::Unavailable(text.clone())));
+                    let _ = append.reply.send(Err(error(text.clone())));
                 }
             }
         }

@@ -19,10 +19,10 @@ pub(super) const APPLICATION: &str =
     "token, name, chats_count, created_at, updated_at, revision, presence";
 /// The columns of `chats`, in the order of [`chat`].
 pub(super) const CHAT: &str = "application_token, number, uid, generation, messages_count, \
-     highest, settled_through, created_at, presence";
+     highest, settled_through, resets, reset_from, created_at, presence";
 /// What is written of a chat: its columns, and the minute of Unix time.
 pub(super) const CHAT_WRITTEN: &str = "application_token, number, uid, generation, messages_count, \
-     highest, settled_through, created_at, presence, changed";
+     highest, settled_through, resets, reset_from, created_at, presence, changed";
 /// The columns of `dead_letters`, in the order of [`letter`].
 pub(super) const LETTER: &str =
     "topic, partition, epoch, log_offset, fate, claim, decided_at, reason";
@@ -66,8 +66,10 @@ pub(super) fn chat(row: &SqliteRow) -> Result<ChatRow, Error> {
         messages_count: number(row, 4)?,
         highest: number(row, 5)?,
         settled_through: number(row, 6)?,
-        created_at: time(row, 7)?,
-        presence: presence(row, 8)?,
+        resets: number(row, 7)?,
+        reset_from: number(row, 8)?,
+        created_at: time(row, 9)?,
+        presence: presence(row, 10)?,
     })
 }
 
@@ -217,6 +219,8 @@ impl Values {
             .int(row.messages_count)
             .int(row.highest)
             .int(row.settled_through)
+            .int(row.resets)
+            .int(row.reset_from)
             .time(Some(row.created_at))
             .int(presence_code(row.presence))
             .int(Timestamp::now().unix_minute());

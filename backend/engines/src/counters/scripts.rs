@@ -10,18 +10,20 @@ pub(super) enum Script {
     OpenKey,
     OpenChat,
     Acknowledge,
+    Release,
     Last,
     Restore,
     RestoreKey,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Take,
         Self::Open,
         Self::OpenKey,
         Self::OpenChat,
         Self::Acknowledge,
+        Self::Release,
         Self::Last,
         Self::Restore,
         Self::RestoreKey,
@@ -34,6 +36,7 @@ impl Script {
             Self::OpenKey => include_str!("lua/open_key.lua"),
             Self::OpenChat => include_str!("lua/open_chat.lua"),
             Self::Acknowledge => include_str!("lua/acknowledge.lua"),
+            Self::Release => include_str!("lua/release.lua"),
             Self::Last => include_str!("lua/last.lua"),
             Self::Restore => include_str!("lua/restore.lua"),
             Self::RestoreKey => include_str!("lua/restore_key.lua"),

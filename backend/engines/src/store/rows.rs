@@ -19,10 +19,10 @@ pub(super) const APPLICATION: &str =
     "token, name, chats_count, created_at, updated_at, revision, presence";
 /// Columns of `chats`.
 pub(super) const CHAT: &str = "application_token, number, uid, generation, messages_count, highest, \
-     settled_through, created_at, presence";
+     settled_through, resets, reset_from, created_at, presence";
 /// What is written of a chat: its columns, and the minute of Unix time.
 pub(super) const CHAT_WRITTEN: &str = "application_token, number, uid, generation, messages_count, highest, \
-     settled_through, created_at, presence, changed";
+     settled_through, resets, reset_from, created_at, presence, changed";
 /// Columns of `dead_letters`, in the order of [`Values::letter`] and [`letter`].
 pub(super) const LETTER: &str =
     "topic, partition_index, epoch, log_offset, fate, claim, decided_at, reason";
@@ -57,8 +57,10 @@ pub(super) fn chat(row: &MySqlRow) -> Result<ChatRow, Error> {
         messages_count: number(row, 4)?,
         highest: number(row, 5)?,
         settled_through: number(row, 6)?,
-        created_at: time(row, 7)?,
-        presence: presence(row, 8)?,
+        resets: number(row, 7)?,
+        reset_from: number(row, 8)?,
+        created_at: time(row, 9)?,
+        presence: presence(row, 10)?,
     })
 }
 
@@ -213,6 +215,8 @@ impl Values {
             .number(row.messages_count)
             .number(row.highest)
             .number(row.settled_through)
+            .number(row.resets)
+            .number(row.reset_from)
             .time(Some(row.created_at))
             .number(presence_code(row.presence))
             .number(Timestamp::now().unix_minute());

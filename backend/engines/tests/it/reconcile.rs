@@ -230,7 +230,7 @@ async fn acknowledged<T>(mut create: impl AsyncFnMut(StoredKey) -> Result<T, Err
     loop {
         match create(key).await {
             Ok(created) => return created,
-            Err(error @ (Error::NotAcknowledged | Error::KeyInFlight)) => {
+            Err(error @ (Error::NotAcknowledged | Error::NotAppended(_) | Error::KeyInFlight)) => {
                 assert!(Instant::now() < deadline, "{error}");
             }
             Err(error) => panic!("{error}"),
@@ -335,7 +335,7 @@ async fn counters_that_are_lost_under_traffic_come_back_and_reissue_nothing() {
                         given.push((chat, created.range.first.get()));
                         said.fetch_add(1, Ordering::AcqRel);
                     }
-                    Err(Error::Fenced | Error::NotAcknowledged) => {
+                    Err(Error::Fenced | Error::NotAcknowledged | Error::NotAppended(_)) => {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                     Err(error) => panic!("{error}"),

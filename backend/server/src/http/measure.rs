@@ -61,6 +61,13 @@ pub(crate) fn count(
         method: name_of(method),
         status: status.as_u16(),
     };
+    tracing::debug!(
+        route = %route.route,
+        method = route.method,
+        status = route.status,
+        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
     metrics
         .latency
         .get_or_create(&route)

@@ -148,6 +148,11 @@ impl From<Error> for Refusal {
             Error::Fenced => Problem::new(Code::Fenced, error.to_string()),
             Error::NotAcknowledged => Problem::new(Code::NotAcknowledged, error.to_string())
                 .with_hint("send it again with the same Idempotency-Key to get the same number"),
+            Error::NotAppended(reason) => Problem::new(
+                Code::Unavailable,
+                format!("the log cannot take records: {}", cause(reason)),
+            )
+            .with_hint("nothing was stored: send it again after Retry-After seconds"),
             Error::Busy { .. } => Problem::new(Code::Busy, error.to_string())
                 .with_hint("wait for its end, or cancel it with DELETE /admin/reconcile"),
             Error::UnknownLetter => Problem::new(Code::UnknownLetter, error.to_string())
@@ -159,6 +164,20 @@ impl From<Error> for Refusal {
             }
         };
         problem.into()
+    }
+}
+
+/// Why the log takes no records, in words of ours: an engine's own may name hosts and files.
+fn cause(reason: &str) -> &'static str {
+    let full = ["disk is full", "No space left", "SQLITE_FULL"];
+    let busy = ["too many appends wait"];
+    let is_one_of = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if is_one_of(&full) {
+        "database or disk is full"
+    } else if is_one_of(&busy) {
+        "too many of them wait already"
+    } else {
+        "it does not answer, or refuses them"
     }
 }
 
@@ -191,6 +210,19 @@ mod tests {
         let refusal = Refusal::from(Error::Store(secret));
         assert_eq!(refusal.problem.status, 503);
         assert_eq!(refusal.retry_after, Some(RETRY_SECONDS));
+        assert!(!refusal.problem.detail.contains("secret"));
+    }
+
+    #[test]
+    fn a_log_that_takes_nothing_is_named_and_says_why() {
+        let words = "error returned from database: (code: 13) database or disk is full";
+        let refusal = Refusal::from(Error::NotAppended(words.into()));
+        assert_eq!(refusal.problem.status, 503);
+        assert_eq!(refusal.problem.code, Code::Unavailable);
+        assert_eq!(refusal.retry_after, Some(RETRY_SECONDS));
+        let detail = "the log cannot take records: database or disk is full";
+        assert_eq!(refusal.problem.detail, detail);
+        let refusal = Refusal::from(Error::NotAppended("broker secret:9092".into()));
         assert!(!refusal.problem.detail.contains("secret"));
     }
 

@@ -1,14 +1,15 @@
-//! What is asked at each scrape instead of counted: lag, members, dead letters, recoveries.
+//! What is asked at each scrape instead of counted: lag, members, dead letters, recoveries, circuits.
 //!
 //! It is put into a page of its own every time, so that what could not be asked is not in it: a gauge
 //! that keeps its last value, or shows zero, would say that all is well.
 
-use chat_core::port::log;
+use chat_core::breaker::Breaker;
+use chat_core::port::log::{self, Topic};
 use chat_core::recover::Recoveries;
 use chat_wire::admin::lag::{GroupLag, Lag, Status};
 use chat_wire::time::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
@@ -27,6 +28,8 @@ pub struct Asked<'a> {
     pub pressure: &'a Pressure,
     /// Counters that could not be believed.
     pub recoveries: Recoveries,
+    /// What the log takes.
+    pub breaker: &'a Breaker,
 }
 
 /// A consumer group and a partition of its topic.
@@ -35,6 +38,11 @@ struct GroupPartition {
     group: String,
     topic: String,
     partition: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TopicName {
+    topic: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,6 +65,7 @@ impl Asked<'_> {
         if let Some(letters) = self.dead_letters {
             dead_letters(&mut registry, letters);
         }
+        circuits(&mut registry, self.breaker);
         registry.register(
             "counter_fences",
             "Calls that were told to come back because a counter was being recovered",
@@ -133,6 +142,29 @@ fn groups(registry: &mut Registry, groups: &[GroupLag]) {
         "log_group_status",
         "1 for the status that a group has, 0 for the others",
         status,
+    );
+}
+
+fn circuits(registry: &mut Registry, breaker: &Breaker) {
+    let open = Family::<TopicName, Gauge>::default();
+    let refused = Family::<TopicName, Counter>::default();
+    for topic in [Topic::Applications, Topic::Chats, Topic::Messages] {
+        let label = TopicName {
+            topic: topic.name(),
+        };
+        let circuits = i64::try_from(breaker.open_circuits(topic)).unwrap_or(i64::MAX);
+        open.get_or_create(&label).set(circuits);
+        refused.get_or_create(&label).inc_by(breaker.refused(topic));
+    }
+    registry.register(
+        "log_open_circuits",
+        "Partitions whose last append failed: requests that append there are refused",
+        open,
+    );
+    registry.register(
+        "log_circuit_refusals",
+        "Requests refused before they took a number, because the log took no records",
+        refused,
     );
 }
 

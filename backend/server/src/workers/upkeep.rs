@@ -10,10 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
 
-/// Between two steps of the settler.
-const SETTLE_EVERY: Duration = Duration::from_secs(1);
+/// Between two steps for numbers that are certainly lost, where there are any: whatever stands behind
+/// them cannot be read before they are void.
+const LOST_EVERY: Duration = Duration::from_millis(250);
+/// Of those steps one in so many also looks for gaps.
+const SETTLE_STEPS: u32 = 4;
 /// Between two rounds of housekeeping.
 const HOUSEKEEP_EVERY: Duration = Duration::from_secs(5);
+/// Between two trials of a log that takes no records.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
 
 /// Whose numbers are settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,24 +29,32 @@ pub enum Scope {
     Own,
 }
 
-/// Runs until it is told to stop.
-pub async fn run(backend: Backend, metrics: Arc<Metrics>, scope: Scope, stop: CancellationToken) {
-    let mut settle = tokio::time::interval(SETTLE_EVERY);
-    let mut housekeep = tokio::time::interval(HOUSEKEEP_EVERY);
-    for timer in [&mut settle, &mut housekeep] {
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
+/// Settles numbers until it is told to stop.
+pub async fn settle(
+    backend: Backend,
+    metrics: Arc<Metrics>,
+    scope: Scope,
+    stop: CancellationToken,
+) {
+    let mut tick = ticks(LOST_EVERY);
+    let mut step = 0_u32;
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = housekeep.tick() => backend.ports().life.housekeep().await,
-            _ = settle.tick() => match settle_step(&backend, scope).await {
-                Ok(voids) => {
-                    metrics.voids.inc_by(voids);
-                }
-                Err(error) => tracing::warn!(%error, "settling waits for its next turn"),
-            },
+            _ = tick.tick() => {}
+        }
+        let voids = match step.is_multiple_of(SETTLE_STEPS) {
+            true => settle_step(&backend, scope).await,
+            false if backend.settler().has_lost() => backend.settle_lost().await,
+            false => Ok(0),
+        };
+        step = step.wrapping_add(1);
+        match voids {
+            Ok(voids) => {
+                metrics.voids.inc_by(voids);
+            }
+            Err(error) => tracing::warn!(%error, "settling waits for its next turn"),
         }
     }
 }
@@ -51,4 +64,37 @@ async fn settle_step(backend: &Backend, scope: Scope) -> Result<u64, Error> {
         backend.suspect_gaps().await?;
     }
     backend.settle().await
+}
+
+/// Keeps house until it is told to stop.
+pub async fn housekeep(backend: Backend, stop: CancellationToken) {
+    let mut tick = ticks(HOUSEKEEP_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => backend.ports().life.housekeep().await,
+        }
+    }
+}
+
+/// Tries a log that takes no records, without costing a number, until it is told to stop: where requests
+/// are kept away meanwhile, nobody else would find out that it is back.
+pub async fn probe(backend: Backend, stop: CancellationToken) {
+    let mut tick = ticks(PROBE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = backend.probe_log() => {}
+        }
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }

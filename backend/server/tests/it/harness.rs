@@ -308,7 +308,9 @@ pub(crate) async fn acknowledged<T>(
     let key = StoredKey::new(None, "", &Uuid::now_v7().to_string(), b"");
     eventually("an acknowledgement", async || match create(key).await {
         Ok(created) => Some(created),
-        Err(CoreError::NotAcknowledged | CoreError::KeyInFlight) => None,
+        Err(CoreError::NotAcknowledged | CoreError::NotAppended(_) | CoreError::KeyInFlight) => {
+            None
+        }
         Err(error) => panic!("{error}"),
     })
     .await

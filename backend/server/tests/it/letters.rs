@@ -24,7 +24,7 @@ const GOOD: u32 = 10_000;
 const SENDER: &str = "somebody with a long name";
 
 /// A mistake of somebody who operates the store: it takes no sender above ten characters any more.
-async fn forbid_long_senders(server: &Server) {
+pub(crate) async fn forbid_long_senders(server: &Server) {
     if mode::on_engines() {
         mysql(
             server,
@@ -41,7 +41,7 @@ async fn forbid_long_senders(server: &Server) {
     }
 }
 
-async fn allow_long_senders(server: &Server) {
+pub(crate) async fn allow_long_senders(server: &Server) {
     if mode::on_engines() {
         mysql(
             server,
@@ -71,8 +71,8 @@ async fn sqlite(server: &Server, statement: &'static str) {
     sqlite.close().await.unwrap();
 }
 
-/// Appends a message that the store refuses.
-async fn say_poison(server: &Server, chat: Chat, nth: u32) {
+/// Appends a message that the store refuses, once it is told to.
+pub(crate) async fn say_poison(server: &Server, chat: Chat, nth: u32) {
     let ports = server.backend().ports();
     let take = Take {
         counter: Counter::Messages(key(chat)),
@@ -137,7 +137,7 @@ async fn all(server: &Server, state: Option<State>) -> Vec<Letter> {
     }
 }
 
-fn everything(execute: bool) -> Order {
+pub(crate) fn everything(execute: bool) -> Order {
     Order {
         all: true,
         execute,

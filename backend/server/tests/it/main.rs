@@ -6,12 +6,15 @@
 mod admin;
 mod batch;
 mod bodies;
+mod breaker;
 mod burial;
 mod doctor;
 mod document;
 mod drift;
+mod full_disk;
 mod gate;
 mod harness;
+mod interpose;
 mod keys;
 mod lag;
 mod letters;

@@ -19,7 +19,7 @@ pub enum Verdict {
     CountStale,
     /// Live messages are missing in the index, or it holds some that are not live.
     Unindexed,
-    /// Numbers that were handed out have no row, and never will.
+    /// Numbers that were handed out have no row, and no record was found that could bring one.
     Holes,
     /// The counter is missing, or below the highest number: it would be fenced at the next create.
     CounterBehind,

@@ -140,7 +140,10 @@ impl Shown<'_> {
         loop {
             match stream.next().await? {
                 StreamEvent::Message(message) => self.show(&message)?,
-                StreamEvent::Reset => self.fill_gaps().await?,
+                StreamEvent::Reset(reset) => {
+                    self.gaps.go_back(reset.after);
+                    self.fill_gaps(reset.from).await?;
+                }
             }
             self.list.flush()?;
         }
@@ -156,10 +159,10 @@ impl Shown<'_> {
         self.list.push(message)
     }
 
-    /// Shows what has appeared where there was nothing.
-    async fn fill_gaps(&mut self) -> Result<(), Error> {
+    /// Shows what has appeared where there was nothing, from a number on.
+    async fn fill_gaps(&mut self, from: u32) -> Result<(), Error> {
         for (first, last) in self.gaps.ranges.clone() {
-            let mut after = first - 1;
+            let mut after = first.max(from).saturating_sub(1);
             while after < last {
                 let span = MessageNumber::new(after).map_or(Span::Start, Span::After);
                 let limit = (last - after).min(PAGE_ITEMS_MAX);
@@ -192,6 +195,18 @@ impl Gaps {
                 self.ranges.pop_front();
             }
         }
+    }
+
+    /// Forgets what is above a number: the server has less than it had.
+    fn go_back(&mut self, number: u32) {
+        if number >= self.cursor {
+            return;
+        }
+        self.cursor = number;
+        self.ranges.retain_mut(|(first, last)| {
+            *last = number.min(*last);
+            first <= last
+        });
     }
 
     /// Takes one number out; `false` where it is in no gap.
@@ -229,5 +244,20 @@ mod tests {
         assert!(gaps.fill(1) && gaps.fill(4) && gaps.fill(3));
         assert!(gaps.ranges.is_empty());
         assert!(!gaps.fill(5));
+    }
+
+    #[test]
+    fn a_server_that_has_less_takes_the_cursor_back() {
+        let mut gaps = Gaps::default();
+        for (reached, shown) in [(2, 3), (6, 7), (9, 10)] {
+            gaps.reach(reached);
+            gaps.cursor = shown;
+        }
+        assert_eq!(gaps.ranges, [(1, 2), (4, 6), (8, 9)]);
+        gaps.go_back(11);
+        assert_eq!(gaps.cursor, 10);
+        gaps.go_back(5);
+        assert_eq!(gaps.cursor, 5);
+        assert_eq!(gaps.ranges, [(1, 2), (4, 5)]);
     }
 }

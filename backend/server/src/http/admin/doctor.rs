@@ -1,13 +1,22 @@
 //! `/admin/doctor`: what the server finds out about what it stands on.
 
 use axum::extract::State;
+use chat_core::examine;
 use chat_wire::admin::doctor::Diagnosis;
 
-use crate::http::admin::Admin;
+use crate::http::admin::{Admin, health};
 use crate::http::serve::Answer;
+
+/// What helps where the log takes no records.
+const APPENDS_HINT: &str =
+    "make room on the disk of the log, or start its brokers; creates go on by themselves";
 
 /// Lag, drift and dead letters have answers of their own.
 pub(super) async fn show(State(admin): State<Admin>) -> Answer<Diagnosis> {
-    let checks = admin.backend.ports().life.examine().await;
+    let mut checks = admin.backend.ports().life.examine().await;
+    checks.extend(health::creates(&admin.backend).map(|creates| {
+        let detail = creates.detail.unwrap_or_default();
+        examine::failed("log.appends", detail, APPENDS_HINT)
+    }));
     Answer(Diagnosis { checks })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use chat_core::port::Ports;
+use chat_core::backend::Backend;
 use chat_wire::admin::stats::Shedding;
 use chat_wire::admin::{Check, Readiness};
 use http::StatusCode;
@@ -22,7 +22,7 @@ pub(super) async fn alive() -> &'static str {
 }
 
 pub(super) async fn ready(State(admin): State<Admin>) -> Response {
-    let readiness = readiness(admin.backend.ports(), &admin.pressure).await;
+    let readiness = readiness(&admin.backend, &admin.pressure).await;
     let status = if readiness.ready {
         StatusCode::OK
     } else {
@@ -32,7 +32,8 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 /// Asks every dependency, all at once.
-pub(crate) async fn readiness(ports: &Ports, pressure: &Pressure) -> Readiness {
+pub(crate) async fn readiness(backend: &Backend, pressure: &Pressure) -> Readiness {
+    let ports = backend.ports();
     let (store, log, counters, search) = tokio::join!(
         check("store", ports.store.check()),
         check("log", ports.log.check()),
@@ -40,6 +41,7 @@ pub(crate) async fn readiness(ports: &Ports, pressure: &Pressure) -> Readiness {
         check("search", ports.search.check()),
     );
     let mut checks = vec![store, log, counters, search];
+    checks.extend(creates(backend));
     // Without the index everything but search is served.
     let ready = checks
         .iter()
@@ -48,6 +50,34 @@ pub(crate) async fn readiness(ports: &Ports, pressure: &Pressure) -> Readiness {
     // sheds is as ready as any other one.
     checks.extend(backlog(pressure));
     Readiness { ready, checks }
+}
+
+/// Only there while appends fail: a log that answers its check may take no records all the same, and
+/// whoever sends requests here should send them elsewhere.
+pub(super) fn creates(backend: &Backend) -> Option<Check> {
+    let open = backend.open_circuits();
+    let first = open.first()?;
+    let partitions: Vec<String> = open
+        .iter()
+        .map(|circuit| {
+            format!(
+                "{} {}",
+                circuit.partition.topic.name(),
+                circuit.partition.index
+            )
+        })
+        .collect();
+    Some(Check {
+        name: "creates".to_owned(),
+        ok: false,
+        elapsed_ms: 0,
+        detail: Some(format!(
+            "the log cannot take records since {} (partitions: {}): {}",
+            first.since,
+            partitions.join(", "),
+            first.reason
+        )),
+    })
 }
 
 /// Only there while creates are shed: nobody is asked for it.

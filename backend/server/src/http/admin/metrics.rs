@@ -14,6 +14,7 @@ pub(super) async fn page(State(admin): State<Admin>) -> Response {
         dead_letters,
         pressure: &admin.pressure,
         recoveries: admin.backend.recoveries(),
+        breaker: admin.backend.breaker(),
     };
     let mut response = admin.metrics.text(&asked).into_response();
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

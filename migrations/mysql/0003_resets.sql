@@ -1,0 +1,8 @@
+-- A number that readers have passed may become live after all: a dead letter is replayed, or a record
+-- comes late. Streams compare how often that happened with what they have seen, and tell their reader
+-- where to read again.
+ALTER TABLE chats
+    -- How often.
+    ADD COLUMN resets     INT UNSIGNED NOT NULL DEFAULT 0,
+    -- The lowest such number the last time; 0 where there was none.
+    ADD COLUMN reset_from INT UNSIGNED NOT NULL DEFAULT 0;
