@@ -8,6 +8,7 @@ use crate::accept::detached;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::{ApplicationCreated, ApplicationRenamed, Event};
+use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::limits;
 use crate::port::counters::{Counter, Floor, Opened};
@@ -69,6 +70,7 @@ impl Backend {
                 },
             }
         };
+        reach(Failpoint::ApplicationOpenAppend);
         let event = Event::ApplicationCreated(ApplicationCreated {
             application_token: token,
             name,
@@ -77,6 +79,7 @@ impl Backend {
             key,
         });
         self.append(&event, uid, taken_at).await?;
+        reach(Failpoint::ApplicationAppendAcknowledge);
         self.acknowledge(token, key).await;
         Ok(token)
     }

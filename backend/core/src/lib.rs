@@ -12,6 +12,7 @@ pub mod clock;
 pub mod error;
 pub mod event;
 pub mod examine;
+pub mod failpoint;
 pub mod index;
 pub mod key;
 pub mod lag;

@@ -10,6 +10,7 @@ use crate::applications::Read;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::{Event, Line, MessageDeleted, MessageEdited, MessagesCreated};
+use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::limits::{self, Broken};
 use crate::port::counters::Counter;
@@ -86,6 +87,7 @@ impl Backend {
             last: last.and_then(MessageNumber::new).ok_or(Error::Exhausted)?,
         };
         if matches!(ticket, Ticket::Append(_)) {
+            reach(Failpoint::MessageTakeAppend);
             let event = Event::MessagesCreated(MessagesCreated {
                 application_token: chat.token,
                 chat_number: chat.chat,
@@ -99,7 +101,9 @@ impl Backend {
                 self.settler().suspect(chat);
                 return Err(error);
             }
+            reach(Failpoint::MessageAppendAcknowledge);
             self.acknowledge(chat.token, key).await;
+            reach(Failpoint::MessageAcknowledgeAnswer);
         }
         Ok(Created {
             range,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::Event;
+use crate::failpoint::{Failpoint, reach};
 use crate::port::counters::Counter;
 use crate::port::log::{Group, PartitionId, Topic};
 use crate::port::signals::Subject;
@@ -185,8 +186,12 @@ impl Backend {
             ..Writes::default()
         })
         .await?;
+        if voids > 0 {
+            reach(Failpoint::VoidWriteCommit);
+        }
         tx.commit(&[]).await?;
         if voids > 0 {
+            reach(Failpoint::VoidCommitSignal);
             tracing::warn!(
                 chat.number = chat.chat.get(),
                 voids,

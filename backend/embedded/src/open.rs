@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
@@ -170,6 +171,7 @@ async fn open_databases(
     let epochs = rows.agree(&found).await?;
     rows.load_progress().await?;
     if found.topics.map(|topic| topic.epoch) != epochs {
+        reach(Failpoint::EpochStoreLog);
         file::put_epochs(&mut connection, &epochs)
             .await
             .map_err(|error| OpenError::Database {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::index::document;
 use chat_core::port::search::{self, Document, Search};
 use chat_core::port::store::{self, ChatKey, Span, Store};
@@ -48,7 +49,9 @@ pub(crate) async fn open(dir: &Path, rows: &impl Store) -> Result<Index, Error> 
     let messages = fill(&index, rows).await?;
     index.close().await;
     drop(index);
+    reach(Failpoint::RebuildFillRemove);
     std::fs::remove_dir_all(dir)?;
+    reach(Failpoint::RebuildRemoveMove);
     std::fs::rename(&beside, dir)?;
     if messages > 0 {
         tracing::warn!(

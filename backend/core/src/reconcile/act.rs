@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::judge::Finding;
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::failpoint::{Failpoint, reach};
 use crate::port::counters::Counter;
 use crate::port::signals::Subject;
 use crate::port::store::{ChatKey, Writes};
@@ -113,6 +114,7 @@ impl Backend {
             ..Writes::default()
         })
         .await?;
+        reach(Failpoint::CountWriteCommit);
         tx.commit(&[]).await?;
         let subject = Subject::Chat(chat.token, chat.chat);
         self.ports().signals.publish(&[subject]).await;

@@ -1,5 +1,6 @@
 //! Whether the log is still the one that the positions are of (CORRECTNESS, rule 14).
 
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::store::{Error, Position};
 use sqlx::{Row, SqliteConnection};
@@ -32,6 +33,7 @@ impl Rows {
     pub(crate) async fn agree(&self, log: &Found) -> Result<[u32; Topic::ALL.len()], Error> {
         let mut work = self.begin_immediate().await?;
         let mut epochs = [0; Topic::ALL.len()];
+        let mut raised = false;
         for topic in Topic::ALL {
             let extent = log.topics[topic as usize];
             let known = known(&mut work.inner, topic).await?;
@@ -39,6 +41,7 @@ impl Rows {
             let change = change(known.map(|(id, _)| id), log.id, extent, &positions);
             let epoch = known.map_or(0, |(_, epoch)| epoch).max(extent.epoch)
                 + u32::from(change != Change::None);
+            raised |= change != Change::None;
             if change != Change::None {
                 tracing::error!(
                     topic = topic.name(),
@@ -61,6 +64,9 @@ impl Rows {
                 put_known(&mut work.inner, topic, log.id, epoch).await?;
             }
             epochs[topic as usize] = epoch;
+        }
+        if raised {
+            reach(Failpoint::EpochWriteCommit);
         }
         work.inner.commit().await.map_err(told)?;
         Ok(epochs)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled};
 use chat_core::port::{Ports, store};
 use tokio::task::JoinError;
@@ -197,6 +198,7 @@ async fn consume<J: Job + 'static>(
             } else {
                 (done.await?, Ok(ahead))
             };
+            reach(Failpoint::BatchDoneOffset);
             for Work { partition, records } in &work {
                 if let Some(last) = records.last() {
                     consumer.commit(*partition, last.offset + 1).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::apply::{self, Batch, Numbers};
 use chat_core::backend::Backend;
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::index::{self, Staged};
 use chat_core::port::log::{Group, PollLimits};
 use tokio_util::sync::CancellationToken;
@@ -94,7 +95,9 @@ impl Job for SearchJob {
     async fn handle(&self, _: &[Work], ready: Self::Ready) -> Result<(), Failure> {
         let ports = self.backend.ports();
         let Ready { batches, staged } = ready;
+        reach(Failpoint::IndexStagePublish);
         let report = index::publish(ports, staged, &[]).await?;
+        reach(Failpoint::IndexPublishPosition);
         // All of it is searchable: only now the positions may move (rule 20).
         apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await?;
         let count = |outcome, events| self.metrics.count(self.group().name(), outcome, events);

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chat_core::apply::{self, Batch, Decoded, Homeless, Numbers, Outcome, Poison, Report};
 use chat_core::backend::Backend;
 use chat_core::event::Event;
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::letters::Burial;
 use chat_core::port::counters::{Counter, Take, Taken};
 use chat_core::port::log::{Group, PartitionId, PollLimits, Record};
@@ -54,6 +55,7 @@ impl StoreJob {
         for _ in 0..HOUSING_ROUNDS {
             match apply::apply(ports.store.as_ref(), batches, &numbers).await? {
                 Outcome::Applied(report) => {
+                    reach(Failpoint::ApplyCommitSignal);
                     self.count(&report);
                     // A hint that nobody waits for here: the next batch should not.
                     let signals = Arc::clone(&ports.signals);
@@ -69,6 +71,7 @@ impl StoreJob {
                             raised.map_err(Failure::Rules)?;
                         }
                         numbers.insert(homeless, self.number_for(homeless).await?);
+                        reach(Failpoint::RenumberTakeApply);
                     }
                 }
             }
@@ -158,6 +161,10 @@ impl StoreJob {
     ) -> Result<u64, Failure> {
         let burial = self.backend.bury(self.group, partition, epoch, poison);
         let Burial { letters, dead } = burial.await?;
+        let some = !letters.is_empty();
+        if some {
+            reach(Failpoint::BurialNoteAppend);
+        }
         let log = &self.backend.ports().log;
         // All of them at once: the good records wait behind them. One that fails ends none of the others.
         let appended = join_all(letters.into_iter().map(|letter| {
@@ -173,6 +180,9 @@ impl StoreJob {
         .await;
         for outcome in appended {
             outcome?;
+        }
+        if some {
+            reach(Failpoint::BurialAppendPosition);
         }
         Ok(dead)
     }

@@ -10,6 +10,8 @@ mod burial;
 mod doctor;
 mod document;
 mod drift;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod gate;
 mod harness;
 mod keys;
