@@ -8,6 +8,7 @@ use crate::accept::detached;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::{ApplicationCreated, ApplicationRenamed, Event};
+use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::limits;
 use crate::port::counters::{Counter, Floor, Grant, Opened};
@@ -72,6 +73,7 @@ impl Backend {
                 },
             }
         };
+        reach(Failpoint::ApplicationOpenAppend);
         let event = Event::ApplicationCreated(ApplicationCreated {
             application_token: token,
             name,
@@ -89,6 +91,7 @@ impl Backend {
             self.release(token, key, grant, &error).await;
             return Err(error);
         }
+        reach(Failpoint::ApplicationAppendAcknowledge);
         self.acknowledge(token, key).await;
         Ok(token)
     }

@@ -9,6 +9,7 @@ use crate::applications::Read;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::{ChatCreated, Event};
+use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::port::counters::Counter;
 use crate::port::log::Topic;
@@ -40,6 +41,7 @@ impl Backend {
         let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
         let number = ChatNumber::new(grant.first).ok_or(Error::Exhausted)?;
         if matches!(ticket, Ticket::Append(_)) {
+            reach(Failpoint::ChatTakeAppend);
             let event = Event::ChatCreated(ChatCreated {
                 application_token: token,
                 chat_number: number,
@@ -51,6 +53,7 @@ impl Backend {
                 self.release(token, key, grant, &error).await;
                 return Err(error);
             }
+            reach(Failpoint::ChatAppendOpen);
             self.ports()
                 .counters
                 .open_chat(ChatKey {
@@ -58,6 +61,7 @@ impl Backend {
                     chat: number,
                 })
                 .await?;
+            reach(Failpoint::ChatOpenAcknowledge);
             self.acknowledge(token, key).await;
         }
         Ok(number)

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::key::StoredKey;
 use crate::limits;
-use crate::port::log::{Headers, NewRecord, Record, Topic};
+use crate::port::log::{Headers, NewRecord, Origin, Record, Topic};
 use crate::port::store::{ChatKey, MessageKey};
 
 /// Version of the shapes in this file.
@@ -31,6 +31,9 @@ pub enum Undecodable {
     /// The value is not the JSON object that the name promises.
     #[error("the value is not what the event name promises: {0}")]
     Shape(String),
+    /// The header `origin` names a place that no log has: a revision cannot be made of it.
+    #[error("the origin of the record is no place of a log")]
+    Origin,
     /// The value breaks a rule that no create path lets through.
     #[error("the value breaks a rule: {0}")]
     Rule(String),
@@ -281,6 +284,9 @@ impl Event {
         if headers.schema != Some(SCHEMA) {
             return Err(Undecodable::Schema(headers.schema));
         }
+        if headers.origin.is_some_and(|origin| !is_place(&origin)) {
+            return Err(Undecodable::Origin);
+        }
         let value = &record.value;
         let event = match headers.event.as_deref().ok_or(Undecodable::Name)? {
             "application.created" => Self::ApplicationCreated(parse(value)?),
@@ -339,16 +345,27 @@ fn place(error: &serde_json::Error) -> String {
     )
 }
 
+/// Bits of a revision below the epoch.
+const OFFSET_BITS: u32 = 40;
+/// Bits of an epoch, so that a revision fits a signed number of 64 bits, as stores have them.
+const EPOCH_BITS: u32 = 63 - OFFSET_BITS;
+
 /// Orders all events of one record (DESIGN, section 3).
 #[must_use]
 pub const fn revision(epoch: u32, offset: u64) -> u64 {
-    ((epoch as u64) << 40) + offset + 1
+    ((epoch as u64) << OFFSET_BITS) + offset + 1
+}
+
+/// Whether a revision can be made of an origin: anybody may have written the header.
+const fn is_place(origin: &Origin) -> bool {
+    origin.epoch >> EPOCH_BITS == 0 && origin.offset < (1 << OFFSET_BITS) - 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::log::PartitionId;
+    use crate::apply::Batch;
+    use crate::port::log::{Group, PartitionId};
 
     fn sample() -> Event {
         Event::MessagesCreated(MessagesCreated {
@@ -407,6 +424,35 @@ mod tests {
         bad.value = Bytes::from_static(b"\xff\xfe secret");
         let error = Event::decode(&bad).unwrap_err();
         assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn an_origin_that_no_log_has_is_told_apart() {
+        let good = record(sample().encode(Uuid::from_u128(7)));
+        let read = |epoch, offset| {
+            let origin = Origin {
+                epoch,
+                partition: good.partition,
+                offset,
+            };
+            let mut replayed = good.clone();
+            replayed.headers.origin = Some(origin);
+            let (group, partition) = (Group::MessagesStore, good.partition);
+            let (batch, poison) = Batch::decode(group, partition, 1, vec![replayed]);
+            assert_eq!(batch.records.len() + poison.len(), 1);
+            batch.records.first().map(|decoded| decoded.revision)
+        };
+        let (epoch, offset) = ((1 << 23) - 1, (1 << 40) - 2);
+        assert_eq!(read(epoch, offset), Some(i64::MAX as u64));
+        assert_eq!(read(0, 5), Some(6));
+        for (epoch, offset) in [
+            (epoch + 1, 0),
+            (u32::MAX, 0),
+            (0, offset + 1),
+            (0, u64::MAX),
+        ] {
+            assert_eq!(read(epoch, offset), None, "{epoch} {offset}");
+        }
     }
 
     #[test]

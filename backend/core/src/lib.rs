@@ -14,6 +14,7 @@ mod deadline;
 pub mod error;
 pub mod event;
 pub mod examine;
+pub mod failpoint;
 pub mod index;
 pub mod key;
 pub mod lag;

@@ -10,6 +10,7 @@ use crate::applications::Read;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::{Event, Line, MessageDeleted, MessageEdited, MessagesCreated};
+use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::limits::{self, Broken};
 use crate::port::counters::{Counter, Grant};
@@ -108,6 +109,7 @@ impl Backend {
                 self.settler()
                     .reclaim(chat, range.first.get()..=range.last.get());
             }
+            reach(Failpoint::MessageTakeAppend);
             let event = Event::MessagesCreated(MessagesCreated {
                 application_token: chat.token,
                 chat_number: chat.chat,
@@ -121,7 +123,9 @@ impl Backend {
                 self.give_up(chat, key, grant, &error).await;
                 return Err(error);
             }
+            reach(Failpoint::MessageAppendAcknowledge);
             self.acknowledge(chat.token, key).await;
+            reach(Failpoint::MessageAcknowledgeAnswer);
         }
         Ok(Created {
             range,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::failpoint::{Failpoint, reach};
 use crate::key::{KeyHash, StoredKey};
 use crate::port::counters::{Counter, Floor};
 use crate::port::store::ChatKey;
@@ -118,6 +119,7 @@ impl Backend {
         }
         match self.last_in_store(counter).await? {
             Some(last) => {
+                reach(Failpoint::RecoveryReadRestore);
                 counters.restore(counter, last, FIRST_GENERATION).await?;
                 recovery.figures.recovered.fetch_add(1, Ordering::Relaxed);
                 Ok(())
@@ -151,6 +153,7 @@ impl Backend {
         let lease = deadline + MARGIN + PERSISTENCE;
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         if counters.claim(counter, lease_ms).await? {
+            reach(Failpoint::RecoveryClaimRefill);
             let backend = self.released();
             tokio::spawn(async move { backend.refill(counter).await });
         }
@@ -231,7 +234,9 @@ impl Backend {
         let stored = self.last_in_store(counter).await?.unwrap_or(0);
         let last = seen.last.max(stored);
         let token = counter.token();
+        reach(Failpoint::RecoveryReadRestore);
         let generation = ports.store.raise_generation(token, seen.generation).await?;
+        reach(Failpoint::RecoveryGenerationRestore);
         for (key, grant) in seen.keys {
             ports.counters.restore_key(token, key, grant).await?;
         }

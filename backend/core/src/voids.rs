@@ -8,6 +8,7 @@ use chat_wire::time::Timestamp;
 
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::failpoint::{Failpoint, reach};
 use crate::port::log::{Group, PartitionId};
 use crate::port::signals::Subject;
 use crate::port::store::{
@@ -139,8 +140,14 @@ impl Backend {
             self.void_chat(tx.as_mut(), row, gaps, &mut room, &mut step)
                 .await?;
         }
+        if step.voids > 0 {
+            reach(Failpoint::VoidWriteCommit);
+        }
         // The positions stay as they are.
         tx.commit(&[]).await?;
+        if step.voids > 0 {
+            reach(Failpoint::VoidCommitSignal);
+        }
         Ok(Some(step))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::clock::{System, TrustedClock};
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::search::IndexPosition;
 use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
@@ -178,6 +179,7 @@ async fn open_databases(
     let epochs = rows.agree(&found, read).await?;
     rows.load_progress().await?;
     if found.topics.map(|topic| topic.epoch) != epochs {
+        reach(Failpoint::EpochStoreLog);
         file::put_epochs(&mut connection, &epochs)
             .await
             .map_err(|error| OpenError::Database {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::index::document;
 use chat_core::port::log::{Group, LogId, PartitionId, Topic};
 use chat_core::port::search::{self, Document, IndexPosition, Search, Staged};
@@ -232,7 +233,9 @@ async fn replace(
     record(&index, position).await?;
     index.close().await;
     drop(index);
+    reach(Failpoint::RebuildFillRemove);
     std::fs::remove_dir_all(dir)?;
+    reach(Failpoint::RebuildRemoveMove);
     std::fs::rename(&beside, dir)?;
     if messages > 0 {
         tracing::warn!(

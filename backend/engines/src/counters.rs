@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::key::StoredKey;
 use chat_core::port::counters::{
     Counter, Counters, Error, Floor, Grant, Keyed, Opened, Take, Taken,
@@ -217,6 +218,7 @@ impl Counters for Numbers {
         // is in flight until it is acknowledged.
         match self.open_key(token, &keyed).await? {
             Opened::Granted { .. } => {
+                reach(Failpoint::ApplicationKeyCounter);
                 let generation = self.make(token).await?;
                 Ok(Opened::Granted { generation })
             }

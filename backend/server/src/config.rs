@@ -39,6 +39,10 @@ pub enum Error {
         "--kafka {0}: write NAME=VALUE, with a name of librdkafka, for example sasl.mechanism=PLAIN"
     )]
     Kafka(String),
+    /// No failpoint is meant by CHATD_FAILPOINT.
+    #[cfg(feature = "failpoints")]
+    #[error("CHATD_FAILPOINT: {0}")]
+    Failpoint(#[from] chat_core::failpoint::Mistake),
     /// The program was built for the embedded default alone.
     #[error("{} set, and this chatd was built without the engines; build it with the feature `engines`", .0.join(", "))]
     WithoutEngines(Vec<&'static str>),
@@ -259,6 +263,9 @@ pub enum Command {
     Config(String),
     /// Print the API's description.
     Openapi,
+    /// Print the names of the failpoints, and what each lies between.
+    #[cfg(feature = "failpoints")]
+    Failpoints,
 }
 
 /// The workers by name.
@@ -302,6 +309,9 @@ enum CliCommand {
     Config,
     /// Print the OpenAPI document of the API
     Openapi,
+    /// Print the failpoints that CHATD_FAILPOINT=NAME[:COUNT] can arm, one a line: name, adapters, meaning
+    #[cfg(feature = "failpoints")]
+    Failpoints,
 }
 
 /// A parsed command line.
@@ -328,6 +338,10 @@ impl Startup {
         let matches = Cli::command().get_matches();
         let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         cli.config.check()?;
+        #[cfg(feature = "failpoints")]
+        if let Ok(text) = std::env::var("CHATD_FAILPOINT") {
+            chat_core::failpoint::arm(&text)?;
+        }
         let command = match cli.command {
             None => Command::Serve,
             Some(CliCommand::Api) => Command::Api,
@@ -337,6 +351,8 @@ impl Startup {
                 Command::Config(report(&matches, &before, &cli.config.engines.shown()))
             }
             Some(CliCommand::Openapi) => Command::Openapi,
+            #[cfg(feature = "failpoints")]
+            Some(CliCommand::Failpoints) => Command::Failpoints,
         };
         Ok(Self {
             command,

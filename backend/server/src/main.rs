@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Migrate => migrate(&config),
         Command::Config(report) => print(&report),
         Command::Openapi => print(&http::openapi::text()),
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints => print(&failpoints()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,6 +85,20 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .enable_all()
         .thread_name("chatd")
         .build()
+}
+
+#[cfg(feature = "failpoints")]
+fn failpoints() -> String {
+    use chat_core::failpoint::{Failpoint, Place};
+    let line = |point: &Failpoint| {
+        let place = match point.place() {
+            Place::Both => "both",
+            Place::Embedded => "embedded",
+            Place::Engines => "engines",
+        };
+        format!("{}\t{place}\t{}\n", point.name(), point.text())
+    };
+    Failpoint::ALL.iter().map(line).collect()
 }
 
 fn print(text: &str) -> Result<(), AnyError> {

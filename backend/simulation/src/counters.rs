@@ -434,6 +434,19 @@ impl Counters for SimCounters {
         .await
     }
 
+    async fn release(&self, _token: AppToken, key: StoredKey, grant: Grant) -> Result<(), Error> {
+        self.script(|state| {
+            let memory = state.write();
+            if let Some(known) = memory.keys.get_mut(&key.hash)
+                && known.grant.uid == grant.uid
+                && !known.done
+            {
+                known.lease = Instant::now();
+            }
+        })
+        .await
+    }
+
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {
         self.script(|state| state.known(counter)).await
     }

@@ -400,6 +400,14 @@ impl Log for SimLog {
         .await?
     }
 
+    async fn probe(&self, _partition: PartitionId) -> Result<bool, Error> {
+        self.asked(|state| match state.log.full.lasts() {
+            true => Err(Error::NotAppended("the disk is full".into())),
+            false => Ok(true),
+        })
+        .await?
+    }
+
     async fn identity(&self) -> Result<LogId, Error> {
         self.asked(|state| state.log.id).await
     }

@@ -89,7 +89,13 @@ impl Process {
         };
         let (backend, stop) = (self.backend.clone(), self.stop.clone());
         self.tasks
-            .spawn(upkeep::run(backend, Arc::clone(&metrics), scope, stop));
+            .spawn(upkeep::settle(backend, Arc::clone(&metrics), scope, stop));
+        let (backend, stop) = (self.backend.clone(), self.stop.clone());
+        self.tasks.spawn(upkeep::housekeep(backend, stop));
+        if self.kind == Kind::Api {
+            let (backend, stop) = (self.backend.clone(), self.stop.clone());
+            self.tasks.spawn(upkeep::probe(backend, stop));
+        }
         if self.kind == Kind::Api {
             return;
         }

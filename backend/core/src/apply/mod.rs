@@ -12,6 +12,7 @@ use chat_wire::ids::AppToken;
 use uuid::Uuid;
 
 use crate::event::{Event, revision};
+use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::port::log::{Group, PartitionId, Record};
 use crate::port::signals::Subject;
@@ -279,6 +280,7 @@ pub async fn apply(
         Group::MessagesIndex => Writes::default(),
     };
     tx.write(writes).await?;
+    reach(before_commit(group));
     tx.commit(&positions).await?;
     Ok(Outcome::Applied(report))
 }
@@ -293,6 +295,15 @@ fn gap(batch: &Batch, position: &Position) -> Option<Gap> {
         first: batch.first,
         epoch: batch.epoch,
     })
+}
+
+const fn before_commit(group: Group) -> Failpoint {
+    match group {
+        Group::ApplicationsStore => Failpoint::ApplicationsWriteCommit,
+        Group::ChatsStore => Failpoint::ChatsWriteCommit,
+        Group::MessagesStore => Failpoint::MessagesWriteCommit,
+        Group::MessagesIndex => Failpoint::IndexWriteCommit,
+    }
 }
 
 /// Applications under lock, with what was changed in them.

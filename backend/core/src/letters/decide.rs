@@ -18,6 +18,7 @@ use super::{LOOK, LetterId, Read, named};
 use crate::accept::detached;
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::failpoint::{Failpoint, reach};
 use crate::limits::Broken;
 use crate::port::log::{Headers, NewRecord, Record, Topic};
 use crate::port::store::{Fate, LetterRow};
@@ -188,8 +189,11 @@ impl Backend {
             decision.done += mine.len() as u64;
             return Ok(());
         }
-        let mut rows = Vec::with_capacity(mine.len());
-        for (id, appended) in self.append_again(mine).await {
+        reach(Failpoint::ReplayClaimAppend);
+        let appended = self.append_again(mine).await;
+        reach(Failpoint::ReplayAppendNote);
+        let mut rows = Vec::with_capacity(appended.len());
+        for (id, appended) in appended {
             match appended {
                 Ok(()) => {
                     decision.done += 1;

@@ -9,6 +9,7 @@ use super::judge::Finding;
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::event::Event;
+use crate::failpoint::{Failpoint, reach};
 use crate::port::counters::Counter;
 use crate::port::log::{Group, Topic};
 use crate::port::signals::Subject;
@@ -117,6 +118,7 @@ impl Backend {
             ..Writes::default()
         })
         .await?;
+        reach(Failpoint::CountWriteCommit);
         tx.commit(&[]).await?;
         let subject = Subject::Chat(chat.token, chat.chat);
         self.ports().signals.publish(&[subject]).await;

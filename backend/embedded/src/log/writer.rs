@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{Error, Topic};
 use chat_wire::time::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqliteConnection};
@@ -198,7 +199,9 @@ impl Writer {
                 .bind(segment.frames.to_vec());
         }
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
+        reach(Failpoint::LogQueueCommit);
         insert.execute(connection).await?;
+        reach(Failpoint::LogCommitAnswer);
         Ok(segments)
     }
 
@@ -291,6 +294,7 @@ impl Writer {
             .bind(*last)
             .execute(&mut *work)
             .await?;
+        reach(Failpoint::PruneDeleteCommit);
         work.commit().await?;
         let start = offset(topic, last + records);
         self.shared.topic(topic).pruned(start);

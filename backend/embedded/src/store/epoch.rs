@@ -1,5 +1,6 @@
 //! Whether the log is still the one that the positions are of (CORRECTNESS, rule 14).
 
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{Group, LogId, PartitionId, Topic};
 use chat_core::port::search::IndexPosition;
 use chat_core::port::store::{Error, Position};
@@ -43,6 +44,7 @@ impl Rows {
     ) -> Result<[u32; Topic::ALL.len()], Error> {
         let mut work = self.begin_immediate().await?;
         let mut epochs = [0; Topic::ALL.len()];
+        let mut raised = false;
         for topic in Topic::ALL {
             let extent = log.topics[topic as usize];
             let known = known(&mut work.inner, topic).await?;
@@ -59,6 +61,7 @@ impl Rows {
             };
             let epoch =
                 agreed.max(read.map_or(0, |read| read.epoch)) + u32::from(change != Change::None);
+            raised |= change != Change::None;
             if change != Change::None {
                 tracing::error!(
                     topic = topic.name(),
@@ -83,6 +86,9 @@ impl Rows {
                 put_known(&mut work.inner, topic, log.id, epoch).await?;
             }
             epochs[topic as usize] = epoch;
+        }
+        if raised {
+            reach(Failpoint::EpochWriteCommit);
         }
         work.inner.commit().await.map_err(told)?;
         Ok(epochs)

@@ -1,5 +1,6 @@
 //! What the store knows about the log: partition counts, which log the positions are of, epochs.
 
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::store::{Error, Position};
 use chat_wire::ids::AppToken;
@@ -91,6 +92,7 @@ impl Rows {
                 .number(partition.index)
                 .number(epoch);
             execute(on, text, values).await?;
+            reach(Failpoint::EpochWriteCommit);
             command(on, "COMMIT").await?;
             Ok(epoch)
         })

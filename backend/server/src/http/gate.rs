@@ -23,9 +23,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+pub(super) use self::head::HEADERS_MAX;
 use self::head::Head;
 pub(super) use self::line::Line;
-use super::front::Inner;
+use super::front::{Asked, Inner};
 use super::route::Asks;
 
 /// hyper ends a connection on which it sees no head for so long as a client may be idle
@@ -78,7 +79,7 @@ impl Gate {
     fn judge(&mut self, came: &[u8]) -> io::Result<Verdict> {
         match self.phase {
             Phase::Idle => match Head::read(came) {
-                Some(head) => self.decide(&head, came.len()),
+                Some(head) => self.decide(head, came.len()),
                 None => Ok(self.unwatched()),
             },
             Phase::Passed { left } => match left.checked_sub(came.len()) {
@@ -93,20 +94,21 @@ impl Gate {
         }
     }
 
-    fn decide(&mut self, head: &Head<'_>, came: usize) -> io::Result<Verdict> {
+    fn decide(&mut self, head: Head<'_>, came: usize) -> io::Result<Verdict> {
         let Some(left) = head.whole.checked_sub(came) else {
             return Ok(self.unwatched());
         };
-        if head.asked.asks == Asks::Stream {
+        let asked = Asked::new(head.method, head.path);
+        if asked.asks == Asks::Stream {
             return Ok(self.unwatched());
         }
         let began = Instant::now();
-        let decision = self.front.decide(&head.asked, head.path);
+        let decision = self.front.decide(&asked, head.path);
         match &decision.verdict {
             // The body of one that is on its way is thrown away by whoever can wait for it.
             Err(refused) if left == 0 && began < self.shown + SHOW_AFTER => {
-                wire::write(&mut self.rest, refused, decision.told(&head.asked));
-                self.front.refused(&head.asked, refused, began.elapsed());
+                wire::write(&mut self.rest, refused, decision.told(&asked));
+                self.front.refused(&asked, refused, began.elapsed());
                 self.send()?;
                 Ok(Verdict::Drop)
             }

@@ -21,14 +21,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::gate::HEADERS_MAX;
 use crate::http::problem::{RETRY_SECONDS, Refusal};
 
 /// How long a connection may take for the head of a request, or lie idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head of a request, and most that is read ahead.
 const HEAD_BYTES: usize = 64 * 1024;
-/// Most headers of a request.
-pub(super) const HEADERS_MAX: usize = 64;
 /// Pause when the system has no more file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::apply::Gap;
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{self, Consumer, Group, PartitionId, PollLimits, Polled};
 use chat_core::port::store::Position;
 use chat_core::port::{Ports, store};
@@ -228,6 +229,7 @@ async fn consume<J: Job + 'static>(
                 }
                 Err(other) => return Err(other),
             };
+            reach(Failpoint::BatchDoneOffset);
             for Work {
                 partition, records, ..
             } in &work

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chat_core::apply::{self, Batch, Gap, Numbers, Outcome};
 use chat_core::backend::Backend;
 use chat_core::error::Error;
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::index::{self, Recorded, Staged};
 use chat_core::port::log::{Group, PartitionId, PollLimits};
 use chat_core::port::search::IndexPosition;
@@ -231,7 +232,9 @@ impl Job for SearchJob {
         let ports = self.backend.ports();
         let Ready { batches, staged } = ready;
         let positions = self.next_positions(&batches).await?;
+        reach(Failpoint::IndexStagePublish);
         let report = index::publish(ports, staged, &positions).await?;
+        reach(Failpoint::IndexPublishPosition);
         // All of it is searchable: only now the positions may move (rule 20).
         match apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await? {
             Outcome::Gaps(gaps) => return Err(Failure::Gaps(gaps)),

@@ -9,6 +9,7 @@ use chat_core::apply::{
 };
 use chat_core::backend::Backend;
 use chat_core::event::Event;
+use chat_core::failpoint::{Failpoint, reach};
 use chat_core::letters::Burial;
 use chat_core::port::counters::{Counter, Grant, Take, Taken};
 use chat_core::port::log::{Group, PartitionId, PollLimits, Record};
@@ -57,6 +58,7 @@ impl StoreJob {
         for _ in 0..HOUSING_ROUNDS {
             match apply::apply(ports.store.as_ref(), batches, &numbers).await? {
                 Outcome::Applied(report) => {
+                    reach(Failpoint::ApplyCommitSignal);
                     self.count(&report);
                     // A hint that nobody waits for here: the next batch should not.
                     let signals = Arc::clone(&ports.signals);
@@ -76,6 +78,7 @@ impl StoreJob {
                         let range = self.range_for(homeless).await?;
                         self.answer_anew(homeless, range.first).await?;
                         numbers.insert(homeless, range);
+                        reach(Failpoint::RenumberTakeApply);
                     }
                 }
             }
@@ -191,6 +194,10 @@ impl StoreJob {
     ) -> Result<u64, Failure> {
         let burial = self.backend.bury(self.group, partition, epoch, poison);
         let Burial { letters, dead } = burial.await?;
+        let some = !letters.is_empty();
+        if some {
+            reach(Failpoint::BurialNoteAppend);
+        }
         let log = &self.backend.ports().log;
         // All of them at once: the good records wait behind them. One that fails ends none of the others.
         let appended = join_all(letters.into_iter().map(|letter| {
@@ -206,6 +213,9 @@ impl StoreJob {
         .await;
         for outcome in appended {
             outcome?;
+        }
+        if some {
+            reach(Failpoint::BurialAppendPosition);
         }
         Ok(dead)
     }

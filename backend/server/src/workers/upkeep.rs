@@ -71,6 +71,7 @@ pub async fn housekeep(backend: Backend, stop: CancellationToken) {
     let mut tick = ticks(HOUSEKEEP_EVERY);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = tick.tick() => backend.ports().life.housekeep().await,
         }
@@ -83,10 +84,12 @@ pub async fn probe(backend: Backend, stop: CancellationToken) {
     let mut tick = ticks(PROBE_EVERY);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = backend.probe_log() => {}
         }

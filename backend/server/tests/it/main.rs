@@ -11,6 +11,8 @@ mod burial;
 mod doctor;
 mod document;
 mod drift;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod full_disk;
 mod gate;
 mod harness;

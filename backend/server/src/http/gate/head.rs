@@ -1,14 +1,15 @@
 //! The head of a plain request: all that a decision needs, and nothing that only hyper should judge.
+//!
+//! `backend/fuzz` compiles this file by itself and holds it against hyper, so it uses nothing of this crate.
 
 use http::Method;
 
-use crate::http::front::Asked;
-use crate::http::serve::HEADERS_MAX;
+/// Most headers of a request.
+pub(crate) const HEADERS_MAX: usize = 64;
 
 /// A request that begins with these bytes.
 pub(super) struct Head<'b> {
-    /// What it wants.
-    pub(super) asked: Asked,
+    pub(super) method: Method,
     /// Without the query.
     pub(super) path: &'b str,
     /// Bytes of head and body together.
@@ -49,7 +50,7 @@ impl<'b> Head<'b> {
             return None;
         }
         Some(Self {
-            asked: Asked::new(method, path),
+            method,
             path,
             whole: head.checked_add(length.unwrap_or(0))?,
         })
@@ -80,30 +81,27 @@ fn number(value: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use chat_core::port::log::Topic;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::route::Asks;
 
     const PATH: &str = "/applications/00000000000000000000000000000001/chats/7/messages";
 
-    fn request(head: &str) -> Option<(Asks, usize)> {
+    fn request(head: &str) -> Option<usize> {
         let bytes = format!("POST {PATH} HTTP/1.1\r\nHost: a\r\n{head}\r\n");
         let read = Head::read(bytes.as_bytes());
         read.map(|head| {
-            assert_eq!(head.path, PATH);
-            (head.asked.asks, head.whole - bytes.len())
+            assert_eq!((&head.method, head.path), (&Method::POST, PATH));
+            head.whole - bytes.len()
         })
     }
 
     #[test]
     fn a_plain_request_is_read() {
-        let create = Asks::Create(Topic::Messages);
-        assert_eq!(request(""), Some((create, 0)));
-        assert_eq!(request("content-LENGTH: 12\r\n"), Some((create, 12)));
+        assert_eq!(request(""), Some(0));
+        assert_eq!(request("content-LENGTH: 12\r\n"), Some(12));
         let usual = "Connection: keep-alive\r\nIdempotency-Key: k\r\nContent-Length: 3\r\n";
-        assert_eq!(request(usual), Some((create, 3)));
+        assert_eq!(request(usual), Some(3));
         let query = b"GET /search?a=b/c HTTP/1.1\r\n\r\n";
         let head = Head::read(query).unwrap();
         assert_eq!((head.path, head.whole), ("/search", query.len()));
