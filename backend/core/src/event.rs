@@ -361,6 +361,12 @@ const fn is_place(origin: &Origin) -> bool {
     origin.epoch >> EPOCH_BITS == 0 && origin.offset < (1 << OFFSET_BITS) - 1
 }
 
+/// A revision above all of earlier epochs, and below all of this one.
+#[must_use]
+pub const fn epoch_floor(epoch: u32) -> u64 {
+    (epoch as u64) << 40
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,5 +475,7 @@ mod tests {
     fn a_later_epoch_has_higher_revisions() {
         assert!(revision(1, 0) > revision(0, 1 << 39));
         assert_eq!(revision(0, 0), 1);
+        assert!(epoch_floor(3) < revision(3, 0));
+        assert!(epoch_floor(3) > revision(2, (1 << 40) - 2));
     }
 }

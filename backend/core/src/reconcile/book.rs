@@ -136,6 +136,20 @@ impl Book {
         let dead = self
             .current
             .take_if(|held| held.alive_at < now.minus(LEASE));
+        self.close_dead(dead);
+    }
+
+    /// Closes a run whose last sign of life is of a clock that was ahead, and that has given none since
+    /// somebody began to watch it.
+    fn expire_of_the_future(&mut self, now: Timestamp, is_silent: impl FnOnce() -> bool) {
+        let is_ahead = |held: &Held| held.alive_at.minus(LEASE) > now;
+        if self.current.as_ref().is_some_and(is_ahead) && is_silent() {
+            let dead = self.current.take();
+            self.close_dead(dead);
+        }
+    }
+
+    fn close_dead(&mut self, dead: Option<Held>) {
         if let Some(mut held) = dead {
             held.entry.run.phase = Phase::Failed;
             held.entry.run.ended_at = Some(held.alive_at);
@@ -225,8 +239,16 @@ impl Backend {
     pub(super) async fn book(&self) -> Result<Book, Error> {
         let note = self.ports().store.note(NAME).await?;
         let mut book = read(note.as_ref());
-        book.expire(self.now());
+        self.expire(&mut book, note.as_ref());
         Ok(book)
+    }
+
+    fn expire(&self, book: &mut Book, note: Option<&store::Note>) {
+        let version = note.map_or(0, |note| note.version);
+        book.expire(self.now());
+        book.expire_of_the_future(self.now(), || {
+            self.reconciler().is_silent(version, self.uptime(), LEASE)
+        });
     }
 
     /// Changes the book; `change` may be called several times.
@@ -238,6 +260,7 @@ impl Backend {
         for _ in 0..TRIES {
             let note = store.note(NAME).await?;
             let mut book = read(note.as_ref());
+            self.expire(&mut book, note.as_ref());
             let result = change(&mut book)?;
             let text = serde_json::to_string(&book).map_err(|error| {
                 Error::Store(store::Error::Refused(format!(

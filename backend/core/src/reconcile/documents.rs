@@ -9,9 +9,11 @@ use chat_wire::ids::MessageNumber;
 
 use crate::backend::Backend;
 use crate::error::Error;
+use crate::event::epoch_floor;
 use crate::index;
+use crate::port::log::Topic;
 use crate::port::search::{Document, Indexed, Listed};
-use crate::port::store::{ChatKey, MessageKey};
+use crate::port::store::{ChatKey, MessageKey, State, Writes};
 
 /// Messages of one look at rows or at the index.
 const LOOK: u32 = 10_000;
@@ -214,10 +216,12 @@ impl Backend {
             .map(|document| (document.key, document.body.is_some()))
             .collect();
         let verdicts = ports.search.repair(documents).await?;
+        let mut outdone = Vec::new();
         for (((key, live), difference), verdict) in told.into_iter().zip(made).zip(verdicts) {
             match verdict {
                 Indexed::Done if live => mended.indexed += 1,
                 Indexed::Done => mended.removed += 1,
+                Indexed::Newer if live => outdone.push((key, difference)),
                 // Mostly somebody was faster, with what is newer.
                 Indexed::Newer if mended.newer.len() < SAMPLES => {
                     mended.newer.insert(difference);
@@ -232,6 +236,56 @@ impl Backend {
                         "the index refuses a message; it is stored and cannot be found"
                     );
                 }
+            }
+        }
+        self.outdo(chat, outdone, mended).await
+    }
+
+    /// Indexes live rows of which the index knows a newer revision. Mostly somebody was faster, and the
+    /// row says so by now. Where the revision is of an earlier epoch, the event that it is of is gone from
+    /// log and store: the row is given a revision above all earlier epochs, and below everything that may
+    /// still come in this one.
+    async fn outdo(
+        &self,
+        chat: ChatKey,
+        outdone: Vec<(MessageKey, Difference)>,
+        mended: &mut Mended,
+    ) -> Result<(), Error> {
+        if outdone.is_empty() {
+            return Ok(());
+        }
+        let ports = self.ports();
+        let floor = epoch_floor(ports.log.epoch(Topic::Messages).await?);
+        let keys: Vec<MessageKey> = outdone.iter().map(|(key, _)| *key).collect();
+        let mut tx = ports.store.begin_free().await?;
+        // Whoever applies records of this chat waits for its row.
+        tx.chats(&[chat]).await?;
+        let mut rows = tx.messages(&keys).await?;
+        rows.retain(|row| row.state == State::Live && row.revision < floor);
+        for row in &mut rows {
+            row.revision = floor;
+        }
+        let raised: Vec<MessageKey> = rows.iter().map(|row| row.key).collect();
+        let documents: Vec<Document> = rows.iter().cloned().filter_map(index::document).collect();
+        if !rows.is_empty() {
+            tx.write(Writes {
+                update_messages: rows,
+                ..Writes::default()
+            })
+            .await?;
+            tx.commit(&[]).await?;
+            tracing::warn!(
+                chat.number = chat.chat.get(),
+                messages = raised.len(),
+                "the index knows revisions of a log that is gone; these messages are given new ones"
+            );
+        }
+        for verdict in ports.search.repair(documents).await? {
+            mended.indexed += u64::from(verdict == Indexed::Done);
+        }
+        for (key, difference) in outdone {
+            if !raised.contains(&key) && mended.newer.len() < SAMPLES {
+                mended.newer.insert(difference);
             }
         }
         Ok(())

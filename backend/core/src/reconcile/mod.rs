@@ -20,6 +20,7 @@ mod walk;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -44,6 +45,8 @@ pub struct Reconciler {
     /// Held while a page is compared: whoever asks at the same time waits instead of doubling the work.
     looking: tokio::sync::Mutex<()>,
     closing: AtomicBool,
+    /// The version of the book that was seen last, and since when: signs of life change it.
+    seen: Mutex<Option<(u64, Duration)>>,
 }
 
 impl Reconciler {
@@ -62,6 +65,18 @@ impl Reconciler {
     fn owner(&self) -> String {
         let unnamed = || format!("process {}", std::process::id());
         self.owner.get().cloned().unwrap_or_else(unnamed)
+    }
+
+    /// Whether the book has had this version for so long, by the uptime of this process.
+    fn is_silent(&self, version: u64, uptime: Duration, span: Duration) -> bool {
+        let mut seen = self.seen.lock();
+        match *seen {
+            Some((known, since)) if known == version => uptime.saturating_sub(since) >= span,
+            _ => {
+                *seen = Some((version, uptime));
+                false
+            }
+        }
     }
 
     fn is_closing(&self) -> bool {

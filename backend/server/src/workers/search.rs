@@ -12,6 +12,7 @@ use chat_core::index::{self, Recorded, Staged};
 use chat_core::port::log::{Group, PartitionId, PollLimits};
 use chat_core::port::search::IndexPosition;
 use chat_core::port::store::Position;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
@@ -27,6 +28,9 @@ const PACE: Pace = Pace {
 };
 /// Pause between two looks at the store's position.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How often a job that waits for the store looks whether the log still has its records.
+const LOOK_AT_LOG: Duration = Duration::from_millis(500);
 
 /// Indexes messages.
 pub struct SearchJob {
@@ -93,22 +97,31 @@ impl SearchJob {
         }
     }
 
-    /// Batches whose epoch is over: the store will never say that it has applied them.
-    async fn gaps_of_another_epoch(&self, batches: &[Batch]) -> Result<Vec<Gap>, Failure> {
+    /// Fails where the store will never say that it has applied these batches: their epoch is over, or
+    /// the log has lost their records.
+    async fn still_there(&self, batches: &[Batch]) -> Result<(), Failure> {
         let ports = self.backend.ports();
         let epoch = ports.log.epoch(self.group().topic()).await?;
-        let over = batches.iter().filter(|batch| batch.epoch != epoch);
+        let ranges = ports.log.ranges(self.group().topic()).await?;
+        let is_gone = |batch: &&Batch| {
+            let range = ranges.get(batch.partition.index as usize);
+            batch.epoch != epoch || range.is_some_and(|(_, end)| batch.next > *end)
+        };
         let gap = |batch: &Batch| Gap {
             partition: batch.partition,
             stored: Position {
                 next: batch.first,
-                epoch,
+                epoch: epoch + 1,
                 last_uid: None,
             },
             first: batch.first,
             epoch: batch.epoch,
         };
-        Ok(over.map(gap).collect())
+        let gaps: Vec<Gap> = batches.iter().filter(is_gone).map(gap).collect();
+        match gaps.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Gaps(gaps)),
+        }
     }
 
     /// Has the index begin anew in a partition, because it cannot be believed or lacks what the log does
@@ -212,10 +225,11 @@ impl Job for SearchJob {
             batch
         });
         let batches: Vec<Batch> = decoded.collect();
+        let mut looked_at = Instant::now();
         while !index::ready(ports, &batches).await? {
-            let gaps = self.gaps_of_another_epoch(&batches).await?;
-            if !gaps.is_empty() {
-                return Err(Failure::Gaps(gaps));
+            if looked_at.elapsed() >= LOOK_AT_LOG {
+                looked_at = Instant::now();
+                self.still_there(&batches).await?;
             }
             tokio::select! {
                 biased;
