@@ -566,7 +566,7 @@ fn identify(state: &mut State, group: Group, partition: PartitionId) -> Result<(
         "it ends before what was applied"
     } else if position
         .last_uid
-        .is_some_and(|uid| all[last as usize].headers.uid != Some(uid))
+        .is_some_and(|uid| all[last as usize].fingerprint() != uid)
     {
         "another record stands where the last applied one was"
     } else {

@@ -88,7 +88,7 @@ impl Batch {
         let mut poison = Vec::new();
         for record in records {
             batch.next = record.offset + 1;
-            batch.last_uid = record.headers.uid;
+            batch.last_uid = Some(record.fingerprint());
             match Event::decode(&record) {
                 Ok((uid, event)) => batch.records.push(Decoded {
                     offset: record.offset,

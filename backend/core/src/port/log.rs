@@ -245,6 +245,24 @@ pub struct Record {
     pub value: Bytes,
 }
 
+impl Record {
+    /// Tells this record from any other that may stand at its offset in another log: its uid, or a hash
+    /// of its bytes where something else wrote it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Uuid {
+        self.headers.uid.unwrap_or_else(|| {
+            let mut hasher = Sha256::new();
+            hasher.update((self.key.len() as u64).to_le_bytes());
+            hasher.update(&self.key);
+            hasher.update(&self.value);
+            hasher.update(self.appended_at.as_micros().to_le_bytes());
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&hasher.finalize()[..16]);
+            Uuid::from_bytes(bytes)
+        })
+    }
+}
+
 /// Where an append landed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
