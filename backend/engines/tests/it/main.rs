@@ -6,8 +6,10 @@
 mod contract;
 mod errors;
 mod examine;
+mod failover;
 mod gone;
 mod group;
+mod mariadb;
 mod namespace;
 mod ports;
 mod reconcile;
