@@ -9,6 +9,7 @@ mod examine;
 mod failover;
 mod gone;
 mod group;
+mod index;
 mod mariadb;
 mod namespace;
 mod ports;
