@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod contract;
+mod counters;
 mod errors;
 mod examine;
 mod failover;
@@ -14,3 +15,4 @@ mod mariadb;
 mod namespace;
 mod ports;
 mod reconcile;
+mod redis_server;
