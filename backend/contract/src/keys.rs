@@ -135,6 +135,27 @@ pub async fn a_key_resumes_when_its_lease_is_over(fixture: &impl Fixture) {
     assert_eq!(counters.last(counter).await.unwrap(), Some(1));
 }
 
+/// A lease of an earlier generation goes on in the counter's own: an event of the earlier one would lose against
+/// any other. Numbers that the recovery found taken are the key's still.
+pub async fn a_key_resumes_in_the_generation_of_its_counter(fixture: &impl Fixture) {
+    let counters = opened(fixture).await.counters;
+    let counter = with_chat(&*counters).await;
+    let grant = granted_for(&*counters, counter, keyed(key(1, 1), 5, SHORT_MS)).await;
+    let last = granted(&*counters, counter, 1).await;
+    let generation = grant.generation + 1;
+    counters.restore(counter, last, generation).await.unwrap();
+    let retry = keyed(key(1, 1), 6, LONG_MS);
+    let resumed = settled(&*counters, counter, retry).await;
+    let current = Grant {
+        generation,
+        ..grant
+    };
+    assert_eq!(resumed, Taken::Resume(current));
+    counters.acknowledge(token(1), retry.key).await.unwrap();
+    let again = take(&*counters, counter, Some(retry)).await;
+    assert_eq!(again, Taken::Repeat(current));
+}
+
 /// Of many retries at once one goes on, the others see it under way.
 pub async fn one_retry_at_a_time_goes_on(fixture: &impl Fixture) {
     let counters = opened(fixture).await.counters;

@@ -59,6 +59,9 @@ impl Backend {
                     uid,
                     generation,
                 } => break (token, uid, generation),
+                Opened::Lost { token, uid } => {
+                    break (token, uid, self.open_again(token).await?);
+                }
                 Opened::Repeat(token) => return Ok(token),
                 Opened::InFlight => return Err(Error::KeyInFlight),
                 Opened::OtherBody => return Err(Error::KeyReused),
@@ -94,6 +97,22 @@ impl Backend {
         reach(Failpoint::ApplicationAppendAcknowledge);
         self.acknowledge(token, key).await;
         Ok(token)
+    }
+
+    /// Puts back the counter of an application whose create was begun before the counters were lost. Where neither
+    /// log nor store knows the application, its token was told to nobody, and nothing was counted. Returns the
+    /// generation that its create has now.
+    async fn open_again(&self, token: AppToken) -> Result<u32, Error> {
+        let counter = Counter::Chats(token);
+        match self.recover(counter).await {
+            Ok(()) | Err(Error::UnknownApplication) => {}
+            Err(other) => return Err(other),
+        }
+        let generation = self.ports().store.raise_generation(token, 0).await?;
+        // What a recovery found is not lowered by this.
+        let counters = &self.ports().counters;
+        counters.restore(counter, 0, generation).await?;
+        Ok(generation)
     }
 
     /// The application that was created with a key, by what the log and the store know of it.

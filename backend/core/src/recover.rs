@@ -152,24 +152,55 @@ impl Backend {
         let deadline = self.append_patience();
         let lease = deadline + MARGIN + PERSISTENCE;
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-        if counters.claim(counter, lease_ms).await? {
+        if let Some(settled) = counters.claim(counter, lease_ms).await? {
             reach(Failpoint::RecoveryClaimRefill);
+            if self.is_settled(settled).await && self.refill_now(counter).await {
+                return Ok(());
+            }
             let backend = self.released();
-            tokio::spawn(async move { backend.refill(counter).await });
+            tokio::spawn(async move { backend.refill(counter, settled).await });
         }
         recovery.figures.fenced.fetch_add(1, Ordering::Relaxed);
         Err(Error::Fenced)
     }
 
+    /// Whether nobody can still append a number that was given so long ago, whatever deadline its process has.
+    async fn is_settled(&self, settled: Duration) -> bool {
+        !settled.is_zero()
+            && self.read_deadline().await.is_ok()
+            && left_to_wait(self.append_patience(), settled).is_zero()
+    }
+
+    /// Puts a counter back that nobody can have been given a number of lately; false where an engine fails.
+    async fn refill_now(&self, counter: Counter) -> bool {
+        match self.put_back(counter, Instant::now()).await {
+            Ok((last, generation)) => {
+                let figures = &self.recovery().figures;
+                figures.recovered.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(
+                    counter = kind(counter),
+                    last,
+                    generation,
+                    "a counter of a server before is recovered"
+                );
+                true
+            }
+            Err(error) => {
+                tracing::warn!(counter = kind(counter), %error, "a recovery is tried again");
+                false
+            }
+        }
+    }
+
     /// Waits for whoever was given a number before the counter was fenced, then puts it back.
-    async fn refill(&self, counter: Counter) {
+    async fn refill(&self, counter: Counter, settled: Duration) {
         let figures = &self.recovery().figures;
         let began = Instant::now();
         // Whoever was given a number before the fence had declared its deadline before that.
         if let Err(error) = self.read_deadline().await {
             tracing::warn!(%error, "a recovery waits for the deadlines that are known");
         }
-        tokio::time::sleep(self.append_patience() + MARGIN).await;
+        tokio::time::sleep(left_to_wait(self.append_patience(), settled)).await;
         let since = Instant::now();
         loop {
             match self.put_back(counter, since).await {
@@ -289,6 +320,14 @@ impl Backend {
     }
 }
 
+/// How long somebody may still append a number that was given before the counter was claimed, where nobody has been
+/// given one for so long.
+const fn left_to_wait(create_deadline: Duration, settled: Duration) -> Duration {
+    create_deadline
+        .saturating_add(MARGIN)
+        .saturating_sub(settled)
+}
+
 const fn kind(counter: Counter) -> &'static str {
     match counter {
         Counter::Chats(_) => "chats",
@@ -300,5 +339,20 @@ const fn unknown(counter: Counter) -> Error {
     match counter {
         Counter::Chats(_) => Error::UnknownApplication,
         Counter::Messages(_) => Error::UnknownChat,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovery_waits_for_whoever_may_still_append() {
+        let deadline = Duration::from_secs(5);
+        let left = |settled_ms| left_to_wait(deadline, Duration::from_millis(settled_ms));
+        assert_eq!(left(0), deadline + MARGIN);
+        assert_eq!(left(5_999), Duration::from_millis(1));
+        assert_eq!(left(6_000), Duration::ZERO);
+        assert_eq!(left(86_400_000), Duration::ZERO);
     }
 }

@@ -116,8 +116,9 @@ impl Numbers {
             Err(error) => return Err(self.links.failed(&link, &error)),
         };
         let answer = self
-            .run(Script::OpenKey, &[&name], |_| {
-                let ask = recent && !keyed.absent_in_store;
+            .run(Script::OpenKey, &[&name], |link| {
+                let gone = recent || link.forgetful() == "1";
+                let ask = gone && !keyed.absent_in_store;
                 vec![
                     format!("{:?}", keyed.key.body_hash),
                     keyed.uid.simple().to_string(),
@@ -142,17 +143,15 @@ impl Numbers {
         }
     }
 
-    /// Makes the counter of a new application.
-    async fn make(&self, token: AppToken) -> Result<u32, Error> {
+    /// Makes the counter of a new application; `None` where there is one that cannot be believed.
+    async fn make(&self, token: AppToken) -> Result<Option<u32>, Error> {
         let name = self.counter(Counter::Chats(token));
         let answer = self
             .run(Script::Open, &[&name], |link| vec![link.server.clone()])
             .await?;
         match answer.word() {
-            "granted" => answer.number(1),
-            _ => Err(Error::Unavailable(
-                "the application's counter has to be recovered first".into(),
-            )),
+            "granted" => answer.number(1).map(Some),
+            _ => Ok(None),
         }
     }
 }
@@ -210,27 +209,30 @@ impl Counters for Numbers {
     }
 
     async fn open(&self, token: AppToken, keyed: Option<Keyed>) -> Result<Opened, Error> {
-        let Some(keyed) = keyed else {
-            let generation = self.make(token).await?;
-            return Ok(Opened::Granted { generation });
-        };
         // Two steps on two shards: what is between them is repeated by the next try, because the key
         // is in flight until it is acknowledged.
-        match self.open_key(token, &keyed).await? {
-            Opened::Granted { .. } => {
-                reach(Failpoint::ApplicationKeyCounter);
-                let generation = self.make(token).await?;
-                Ok(Opened::Granted { generation })
-            }
-            Opened::Resume { token, uid, .. } => {
-                let generation = self.make(token).await?;
-                Ok(Opened::Resume {
-                    token,
-                    uid,
-                    generation,
-                })
-            }
-            other => Ok(other),
+        let (token, first) = match keyed {
+            None => (token, None),
+            Some(keyed) => match self.open_key(token, &keyed).await? {
+                Opened::Granted { .. } => {
+                    reach(Failpoint::ApplicationKeyCounter);
+                    (token, Some((keyed.uid, true)))
+                }
+                Opened::Resume { token, uid, .. } => (token, Some((uid, false))),
+                other => return Ok(other),
+            },
+        };
+        match (self.make(token).await?, first) {
+            (Some(generation), None | Some((_, true))) => Ok(Opened::Granted { generation }),
+            (Some(generation), Some((uid, false))) => Ok(Opened::Resume {
+                token,
+                uid,
+                generation,
+            }),
+            (None, Some((uid, _))) => Ok(Opened::Lost { token, uid }),
+            (None, None) => Err(Error::Unavailable(
+                "the application's counter has to be recovered first".into(),
+            )),
         }
     }
 
@@ -257,7 +259,7 @@ impl Counters for Numbers {
         // That of an application's own create is on a shard that its hash chooses.
         let link = self.links.link().await?;
         let name = self.application_key(key);
-        let arguments = [link.server.as_str(), &body];
+        let arguments = [link.server.as_str(), link.forgetful(), &body];
         let told: Result<Vec<Words>, _> = link.run(Script::Acknowledge, &[&name], &arguments).await;
         let told = told.map_err(|error| self.links.failed(&link, &error))?;
         for words in told {
@@ -343,10 +345,21 @@ impl Counters for Numbers {
         .map(drop)
     }
 
-    async fn claim(&self, counter: Counter, lease_ms: u64) -> Result<bool, Error> {
-        let link = self.links.link().await?;
-        let claimed = link.claim(&self.fence(counter), lease_ms).await;
-        claimed.map_err(|error| self.links.failed(&link, &error))
+    async fn claim(&self, counter: Counter, lease_ms: u64) -> Result<Option<Duration>, Error> {
+        let keys = [&*self.fence(counter), &*self.counter(counter)];
+        let answer = self
+            .run(Script::Claim, &keys, |link| {
+                vec![
+                    link.server.clone(),
+                    lease_ms.max(1).to_string(),
+                    link.first_seen_ms.to_string(),
+                ]
+            })
+            .await?;
+        match answer.word() {
+            "claimed" => Ok(Some(Duration::from_millis(answer.wide(1)?))),
+            _ => Ok(None),
+        }
     }
 
     fn floor(&self) -> Floor {
@@ -372,6 +385,13 @@ impl Answer {
     }
 
     fn number(&self, at: usize) -> Result<u32, Error> {
+        self.words
+            .get(at)
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(|| self.strange())
+    }
+
+    fn wide(&self, at: usize) -> Result<u64, Error> {
         self.words
             .get(at)
             .and_then(|word| word.parse().ok())

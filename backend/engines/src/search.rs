@@ -3,12 +3,14 @@
 mod bulk;
 mod examine;
 mod http;
+mod positions;
 mod schema;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use chat_core::clock::{Clock as _, System};
 use chat_core::port::search::{
     Candidate, Document, Error, IndexPosition, Indexed, Listed, Query, Rank, Search, Staged,
 };
@@ -17,12 +19,14 @@ use chat_core::text;
 use chat_wire::ids::{AppToken, ChatNumber, MessageNumber};
 use chat_wire::search::Sort;
 use chat_wire::time::Timestamp;
-use elasticsearch::http::Method;
 use futures_util::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use self::bulk::{Replaces, Requests};
 use self::http::Http;
+use self::positions::Positions;
+use self::schema::Found;
 use crate::config::Config;
 
 /// Hits of one request: the engine's own limit (`index.max_result_window`).
@@ -35,13 +39,20 @@ const CHATS_A_REQUEST: usize = 1_000;
 /// Requests of one batch that are under way at once: we write the grams of one while the engine
 /// indexes another. Versions decide, so their order does not matter.
 const UNDER_WAY: usize = 2;
+/// How long the index is believed to be the one that it was.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// How long a look that failed stands for all who ask.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The index of one cluster.
 pub(crate) struct Index {
     http: Http,
     alias: String,
-    /// Whether the index was found to be ours.
-    checked: AtomicBool,
+    positions: Positions,
+    /// The index that was found to be ours, and when, by the uptime.
+    checked: Mutex<Option<(Found, Duration)>>,
+    /// One look at a time: when the last one failed, and what to say until the next.
+    looking: tokio::sync::Mutex<Option<(Duration, schema::Refusal)>>,
 }
 
 impl Index {
@@ -51,11 +62,14 @@ impl Index {
         let index = Self {
             http: Http::new(config)?,
             alias: schema::alias(config),
-            checked: AtomicBool::new(false),
+            positions: Positions::new(),
+            checked: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         };
+        let asked = System.uptime();
         let check = schema::check(&index.http, &index.alias);
         match tokio::time::timeout(http::QUESTION_TIMEOUT, check).await {
-            Ok(Ok(())) => index.checked.store(true, Ordering::Relaxed),
+            Ok(Ok(found)) => *index.checked.lock() = Some((found, asked)),
             Ok(Err(error)) if !error.retryable() => return Err(error),
             Ok(Err(error)) => tracing::warn!("there is no search for now: {error}"),
             Err(_) => tracing::warn!(
@@ -68,21 +82,61 @@ impl Index {
 
     /// The way to the index, which is ours.
     async fn http(&self) -> Result<&Http, Error> {
-        if !self.checked.load(Ordering::Relaxed) {
-            let check = schema::check(&self.http, &self.alias);
-            let Ok(checked) = tokio::time::timeout(http::QUESTION_TIMEOUT, check).await else {
-                return Err(Error::Unavailable(format!(
-                    "no answer within {} s",
-                    http::QUESTION_TIMEOUT.as_secs()
-                )));
-            };
-            checked.map_err(|error| match error.retryable() {
-                true => Error::Unavailable(error.to_string()),
-                false => Error::Unusable(error.to_string()),
-            })?;
-            self.checked.store(true, Ordering::Relaxed);
-        }
+        self.index().await?;
         Ok(&self.http)
+    }
+
+    /// The index behind the alias. It is looked at again after a while, because it may be removed and made anew
+    /// at any time, and would be empty then.
+    async fn index(&self) -> Result<Found, Error> {
+        if let Some(found) = self.believed() {
+            return Ok(found);
+        }
+        let mut failed = self.looking.lock().await;
+        if let Some(found) = self.believed() {
+            return Ok(found);
+        }
+        let asked = System.uptime();
+        if let Some((at, refusal)) = &*failed
+            && asked.saturating_sub(*at) < RETRY_AFTER
+        {
+            return Err(refusal.error());
+        }
+        let check = schema::check(&self.http, &self.alias);
+        let found = match tokio::time::timeout(http::QUESTION_TIMEOUT, check).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                let refusal = schema::Refusal::of(&error);
+                let error = refusal.error();
+                *failed = Some((System.uptime(), refusal));
+                return Err(error);
+            }
+            Err(_) => {
+                let refusal = schema::Refusal::silence(http::QUESTION_TIMEOUT);
+                let error = refusal.error();
+                *failed = Some((System.uptime(), refusal));
+                return Err(error);
+            }
+        };
+        let mut checked = self.checked.lock();
+        if let Some((before, _)) = &*checked
+            && *before != found
+        {
+            tracing::error!(
+                index.before = before.uuid,
+                index.now = found.uuid,
+                "another index is behind the alias: it was removed, restored or made anew"
+            );
+        }
+        *checked = Some((found.clone(), asked));
+        Ok(found)
+    }
+
+    fn believed(&self) -> Option<Found> {
+        let checked = self.checked.lock();
+        let (found, since) = checked.as_ref()?;
+        let fresh = System.uptime().saturating_sub(*since) < BELIEVED;
+        fresh.then(|| found.clone())
     }
 
     /// Makes template, index and alias.
@@ -146,18 +200,6 @@ impl Index {
         Ok(indexed.into_iter().flatten().collect())
     }
 
-    /// One for many documents; waiting for the next regular one would cost up to its interval.
-    async fn refresh(&self) -> Result<(), Error> {
-        let path = format!("/{}/_refresh", self.alias);
-        let answer = self
-            .http()
-            .await?
-            .send(Method::Post, &path, None)
-            .await?
-            .well()?;
-        whole(&answer)
-    }
-
     /// Sends a search to the shard of an application; every shard that it asks must answer.
     async fn search(&self, token: AppToken, request: &Value) -> Result<Value, Error> {
         let path = format!(
@@ -185,20 +227,26 @@ impl Search for Index {
     }
 
     async fn positions(&self) -> Result<Vec<IndexPosition>, Error> {
-        Ok(Vec::new())
+        let index = self.index().await?;
+        self.positions.read(&self.http, &self.alias, &index).await
     }
 
     async fn publish(
         &self,
         staged: Staged,
-        _positions: &[IndexPosition],
+        positions: &[IndexPosition],
     ) -> Result<Vec<Indexed>, Error> {
         let verdicts = match staged {
             Staged::Written(verdicts) => verdicts,
             Staged::Documents(documents) => self.write(&documents, Replaces::Older).await?,
         };
-        if !verdicts.is_empty() {
-            self.refresh().await?;
+        if !positions.is_empty() {
+            // Every shard has a part of it, so its refresh is one of the whole index.
+            let index = self.index().await?;
+            let (http, alias) = (&self.http, &self.alias);
+            self.positions.write(http, alias, &index, positions).await?;
+        } else if !verdicts.is_empty() {
+            positions::refresh(self.http().await?, &self.alias).await?;
         }
         Ok(verdicts)
     }

@@ -7,9 +7,11 @@ mod lease;
 mod operate;
 mod overview;
 mod owners;
+mod pool;
 mod read;
 mod rows;
 mod schema;
+mod server;
 pub(crate) mod topics;
 mod transaction;
 
@@ -25,13 +27,14 @@ use chat_core::port::store::{
 };
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
+use sqlx::SqlSafeStr;
 use sqlx::mysql::MySqlArguments;
-use sqlx::{MySqlPool, SqlSafeStr};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::lease::{Lease, within};
 use self::owners::Owners;
+use self::pool::Pool;
 use self::read::Lock;
 use self::rows::Values;
 use self::transaction::{Work, command};
@@ -46,7 +49,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The rows of one database.
 pub(crate) struct Rows {
-    pool: MySqlPool,
+    pool: Arc<Pool>,
     owners: Arc<Owners>,
 }
 

@@ -471,14 +471,14 @@ impl Counters for SimCounters {
             .await
     }
 
-    async fn claim(&self, counter: Counter, lease_ms: u64) -> Result<bool, Error> {
+    async fn claim(&self, counter: Counter, lease_ms: u64) -> Result<Option<Duration>, Error> {
         self.script(|state| {
             if state.fenced(counter) {
-                return false;
+                return None;
             }
             let until = Instant::now() + Duration::from_millis(lease_ms);
             state.write().fences.insert(counter, until);
-            true
+            Some(Duration::ZERO)
         })
         .await
     }

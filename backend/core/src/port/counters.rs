@@ -1,5 +1,7 @@
 //! The counters: they hand out numbers, and they may be lost.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chat_wire::ids::AppToken;
 use uuid::Uuid;
@@ -101,7 +103,8 @@ pub enum Taken {
     },
     /// The key was answered before: say the same again.
     Repeat(Grant),
-    /// The key was seen, its lease is over and nothing was acknowledged: append the same event again.
+    /// The key was seen, its lease is over and nothing was acknowledged: append the same event again, in the
+    /// generation that the grant says, which is the counter's.
     Resume(Grant),
     /// The key is under way.
     InFlight,
@@ -133,8 +136,16 @@ pub enum Opened {
         token: AppToken,
         /// Uid of the first try.
         uid: Uuid,
-        /// Of the counters then.
+        /// Of the counters.
         generation: u32,
+    },
+    /// As [`Opened::Resume`], but the token's counter was made and cannot be believed any more: recover it, or put
+    /// it back at 0 where nothing of the application is known, and append this event.
+    Lost {
+        /// Token of the first try.
+        token: AppToken,
+        /// Uid of the first try.
+        uid: Uuid,
     },
     /// The key is under way.
     InFlight,
@@ -195,11 +206,13 @@ pub trait Counters: Send + Sync {
     async fn restore_key(&self, token: AppToken, key: StoredKey, grant: Grant)
     -> Result<(), Error>;
 
-    /// Claims the recovery of a counter for so many milliseconds; false where somebody has it. A claim
-    /// ends with [`Counters::restore`]; until then a take of the counter is [`Taken::Fenced`].
-    async fn claim(&self, _counter: Counter, _lease_ms: u64) -> Result<bool, Error> {
+    /// Claims the recovery of a counter for so many milliseconds; `None` where somebody has it. A claim
+    /// ends with [`Counters::restore`]; until then a take of the counter is [`Taken::Fenced`]. The answer is for how
+    /// long, at least, nobody can have been given a number of the counter: whoever was given one before that needs
+    /// not be waited for any more.
+    async fn claim(&self, _counter: Counter, _lease_ms: u64) -> Result<Option<Duration>, Error> {
         // With [`Floor::Store`] a recovery waits for nothing and takes no claim.
-        Ok(true)
+        Ok(Some(Duration::ZERO))
     }
 
     /// Where what is missing has to be looked for.

@@ -14,6 +14,10 @@ pub enum Error {
     /// The engine is away, slow or full.
     #[error("the search index does not answer: {0}")]
     Unavailable(String),
+    /// The positions that the index records are behind those that this process read or recorded last: the index
+    /// was restored or emptied meanwhile. Nothing is published before the positions are read again.
+    #[error("the search index is not where it was: {0}")]
+    Displaced(String),
     /// The index is not what this version of the program made.
     #[error("the search index cannot be used: {0}")]
     Unusable(String),
@@ -24,7 +28,7 @@ impl Error {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::Displaced(_) => true,
             Self::Unusable(_) => false,
         }
     }
@@ -145,6 +149,10 @@ pub trait Search: Send + Sync {
     /// Returns when all that was staged is durable and searchable, and these positions are recorded
     /// with it: never before the documents that they are about. Positions of other partitions stay.
     /// One verdict a document, in order.
+    ///
+    /// # Errors
+    /// [`Error::Displaced`] where the index is behind what it recorded when this process last read its positions, or
+    /// published: it would hide what is missing.
     async fn publish(
         &self,
         staged: Staged,

@@ -27,6 +27,8 @@ const FORGET_TRIES: usize = 4;
 pub(super) struct State {
     applications: HashMap<AppToken, Application>,
     chats: HashMap<ChatKey, u32>,
+    /// Where counters stood when they were recovered with a higher generation.
+    bases: HashMap<Counter, u32>,
     keys: HashMap<KeyHash, Entry>,
     /// Every key once, about in the order in which they came.
     order: VecDeque<KeyHash>,
@@ -107,7 +109,8 @@ impl State {
         let complete = application.is_some_and(|application| application.complete);
         let generation = application.map_or(FIRST_GENERATION, |application| application.generation);
         if let Some(keyed) = take.keyed
-            && let Some(recall) = self.recall(&keyed, complete, now)
+            && let Some(recall) =
+                self.recall(&keyed, complete, Some((take.counter, generation)), now)
         {
             return Ok(match recall {
                 Recall::Repeat(_, grant) => Taken::Repeat(grant),
@@ -162,7 +165,7 @@ impl State {
         if let Some(keyed) = keyed {
             // An application that is being made is in nobody's memory: only the store knows whether
             // an earlier process made one for this key.
-            if let Some(recall) = self.recall(&keyed, false, now) {
+            if let Some(recall) = self.recall(&keyed, false, None, now) {
                 return Ok(match recall {
                     Recall::Repeat(token, _) => Opened::Repeat(token),
                     Recall::Resume(token, grant) => Opened::Resume {
@@ -234,12 +237,18 @@ impl State {
                 complete: false,
             });
         application.generation = application.generation.max(generation);
-        match counter {
-            Counter::Chats(_) => application.last = application.last.max(Some(last)),
+        let stands = match counter {
+            Counter::Chats(_) => application
+                .last
+                .insert(application.last.unwrap_or(0).max(last)),
             Counter::Messages(chat) => {
                 let counter = self.chats.entry(chat).or_insert(0);
                 *counter = last.max(*counter);
+                counter
             }
+        };
+        if generation > FIRST_GENERATION {
+            self.bases.insert(counter, *stands);
         }
     }
 
@@ -285,21 +294,39 @@ impl State {
         }
     }
 
-    fn recall(&mut self, keyed: &Keyed, complete: bool, now: Instant) -> Option<Recall> {
+    /// What is known of a key; `counter` has the numbers that it would be given, in the generation that it has.
+    fn recall(
+        &mut self,
+        keyed: &Keyed,
+        complete: bool,
+        counter: Option<(Counter, u32)>,
+        now: Instant,
+    ) -> Option<Recall> {
         let Some(entry) = self.keys.get_mut(&keyed.key.hash) else {
             return (!complete && !keyed.absent_in_store).then_some(Recall::AskStore);
         };
         if entry.body_hash != keyed.key.body_hash {
             return Some(Recall::OtherBody);
         }
-        Some(match entry.phase {
-            Phase::Acknowledged(_) => Recall::Repeat(entry.token, entry.grant),
-            Phase::Leased(until) if now < until => Recall::InFlight,
-            Phase::Leased(_) => {
-                entry.phase = Phase::Leased(now + Duration::from_millis(keyed.lease_ms));
-                Recall::Resume(entry.token, entry.grant)
+        match entry.phase {
+            Phase::Acknowledged(_) => return Some(Recall::Repeat(entry.token, entry.grant)),
+            Phase::Leased(until) if now < until => return Some(Recall::InFlight),
+            Phase::Leased(_) => {}
+        }
+        if let Some((counter, generation)) = counter
+            && entry.grant.generation != generation
+        {
+            // What was not in the log when the counter was recovered, and is above what was found there, may have
+            // been given to somebody else since, and whatever is still appended of it loses.
+            let last = (entry.grant.first + entry.grant.count).saturating_sub(1);
+            if self.bases.get(&counter).is_some_and(|base| last > *base) {
+                return None;
             }
-        })
+            // An event of an earlier generation would lose against one of this.
+            entry.grant.generation = generation;
+        }
+        entry.phase = Phase::Leased(now + Duration::from_millis(keyed.lease_ms));
+        Some(Recall::Resume(entry.token, entry.grant))
     }
 
     fn remember(
@@ -325,8 +352,9 @@ impl State {
             made: now,
             phase: Phase::Leased(now + Duration::from_millis(keyed.lease_ms)),
         };
-        self.keys.insert(keyed.key.hash, entry);
-        self.order.push_back(keyed.key.hash);
+        if self.keys.insert(keyed.key.hash, entry).is_none() {
+            self.order.push_back(keyed.key.hash);
+        }
         Ok(())
     }
 

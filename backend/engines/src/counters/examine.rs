@@ -63,6 +63,15 @@ fn judge(info: &BTreeMap<&str, &str>) -> Vec<Examined> {
     let id = "redis.eviction";
     let hint = "redis-cli config set maxmemory-policy noeviction";
     checks.push(match (get(info, "maxmemory_policy"), get(info, "maxmemory")) {
+        ("noeviction", _) if !matches!(get(info, "evicted_keys"), "" | "0") => warning(
+            id,
+            format!(
+                "{} keys were evicted since the server started: until it is restarted, the store is asked about every \
+                 idempotency key that is unknown",
+                get(info, "evicted_keys")
+            ),
+            "give it more memory, and restart it where that is no trouble",
+        ),
         ("noeviction", _) => ok(id, "nothing is evicted"),
         ("", _) => skipped(id, "the server does not tell its policy"),
         (policy, "0") => warning(
@@ -167,6 +176,10 @@ mod tests {
             Finding::Failed
         );
         assert_eq!(of(""), Finding::Skipped);
+        assert_eq!(
+            of("maxmemory:9\r\nmaxmemory_policy:noeviction\r\nevicted_keys:3\r\n"),
+            Finding::Warning
+        );
     }
 
     #[test]

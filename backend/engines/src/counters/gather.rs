@@ -121,9 +121,9 @@ impl Gather {
             .chain(calls.clone().flat_map(|call| &call.keys))
             .map(String::as_str)
             .collect();
-        let arguments: Vec<&str> = std::iter::once(&link.server)
-            .chain(calls.flat_map(|call| &call.arguments))
-            .map(String::as_str)
+        let arguments: Vec<&str> = [link.server.as_str(), link.forgetful()]
+            .into_iter()
+            .chain(calls.flat_map(|call| call.arguments.iter().map(String::as_str)))
             .collect();
         let answers: Result<Vec<Words>, RedisError> =
             link.run(self.script, &keys, &arguments).await;

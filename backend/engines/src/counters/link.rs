@@ -6,16 +6,19 @@
 //! does. But a connection leads to one process for as long as it lives, so asking once a connection
 //! tells the same, as long as a connection and its answer are never apart: hence no connection
 //! manager, which would connect anew behind our back. What can change under a connection is the
-//! replication id, when the server's role does; it is asked for again every second.
+//! replication id, when the server's role does: another server's numbers take the place of ours then.
+//! It is asked for again several times a second while there are calls, and before a call that comes
+//! after a pause. The same look tells whether the server evicts keys, which it forgets without a trace.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chat_core::clock::{Clock as _, System};
 use chat_core::port::counters::Error;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError};
 use tokio::time::Instant;
 
 use super::scripts::Script;
@@ -26,10 +29,17 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an attempt to connect stands for all who ask.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// How long the server's answer about itself is believed.
-const BELIEVED: Duration = Duration::from_secs(1);
-/// For a day after a server was first seen, idempotency keys may be missing that it never had.
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// How long the server's answer about itself is believed. A recovery waits longer than this on top of the time
+/// that a create may take: whoever believes in the server before has appended by then.
+const BELIEVED: Duration = Duration::from_millis(500);
+/// After this it is asked again, while calls go on.
+const ASKED_AFTER: Duration = Duration::from_millis(250);
+const HOUR_MS: u64 = 60 * 60 * 1_000;
+/// For so long after a server was first seen, idempotency keys may be missing that it never had: as long as a
+/// script keeps them.
+const KEY_LIFE_MS: u64 = 25 * HOUR_MS;
+/// How long it is remembered when a server was first seen.
+const MARK_LIFE_MS: u64 = 30 * 24 * HOUR_MS;
 /// Digits of either id that are kept: 64 bits.
 const ID_DIGITS: usize = 16;
 
@@ -50,9 +60,23 @@ pub(super) struct Link {
     connection: MultiplexedConnection,
     /// Run id and replication id of the server.
     pub(super) server: String,
+    /// When somebody first saw it, by its own clock.
+    pub(super) first_seen_ms: u64,
     /// Whether the server is so new to us that keys may be missing.
     recent: AtomicBool,
-    asked_at: Mutex<Instant>,
+    /// Whether it evicts keys, or has.
+    evicts: AtomicBool,
+    /// When it was last asked who it is, and when that was which was answered: by the uptime.
+    asked_at: Mutex<Duration>,
+    verified_at: Mutex<Duration>,
+    verifying: tokio::sync::Mutex<()>,
+}
+
+/// What a server says of itself.
+struct Said {
+    /// Run id and replication id.
+    server: String,
+    evicts: bool,
 }
 
 impl Links {
@@ -67,12 +91,10 @@ impl Links {
 
     /// The connection.
     pub(super) async fn link(self: &Arc<Self>) -> Result<Arc<Link>, Error> {
-        if let Some(link) = self.current.lock().clone() {
-            if link.is_due() {
-                let links = Arc::clone(self);
-                let due = Arc::clone(&link);
-                tokio::spawn(async move { links.look_again(&due).await });
-            }
+        let current = self.current.lock().clone();
+        if let Some(link) = current
+            && self.verified(&link).await
+        {
             return Ok(link);
         }
         let mut failed = self.connecting.lock().await;
@@ -115,18 +137,23 @@ impl Links {
         // Alone, because of an error within a pipeline nobody says what kind it is: who is not let in
         // should be told so.
         redis::cmd("PING").exec_async(&mut connection).await?;
-        let server = server(&mut connection).await?;
+        let asked_at = System.uptime();
+        let said = ask(&mut connection).await?;
         let mut load = redis::pipe();
         for script in Script::ALL {
             load.cmd("SCRIPT").arg("LOAD").arg(script.text()).ignore();
         }
         load.exec_async(&mut connection).await?;
-        let (seen, now) = first_seen(&mut connection, &self.mark(&server)).await?;
+        let (seen, now) = first_seen(&mut connection, &self.mark(&said.server)).await?;
         Ok(Link {
             connection,
-            server,
+            server: said.server,
+            first_seen_ms: seen,
             recent: AtomicBool::new(is_recent(seen, now)),
-            asked_at: Mutex::new(Instant::now()),
+            evicts: AtomicBool::new(said.evicts),
+            asked_at: Mutex::new(asked_at),
+            verified_at: Mutex::new(asked_at),
+            verifying: tokio::sync::Mutex::default(),
         })
     }
 
@@ -184,12 +211,55 @@ impl Links {
         format!("{}server:{server}", self.prefix)
     }
 
-    /// Asks the server again who it is.
-    pub(super) async fn look_again(&self, link: &Arc<Link>) {
+    /// Whether a connection leads where it led. While calls go on nobody waits for that, because it is asked
+    /// beside them; after a pause the first call does.
+    async fn verified(self: &Arc<Self>, link: &Arc<Link>) -> bool {
+        let age = |at: &Mutex<Duration>| System.uptime().saturating_sub(*at.lock());
+        if age(&link.verified_at) < BELIEVED {
+            if link.is_due() {
+                let links = Arc::clone(self);
+                let due = Arc::clone(link);
+                tokio::spawn(async move { links.look_again(&due).await });
+            }
+            return true;
+        }
+        let _one = link.verifying.lock().await;
+        if age(&link.verified_at) < BELIEVED {
+            return true;
+        }
+        // Whoever was first may have found that it leads elsewhere.
+        self.is_current(link) && self.look_again(link).await
+    }
+
+    fn is_current(&self, link: &Arc<Link>) -> bool {
+        let current = self.current.lock();
+        current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, link))
+    }
+
+    /// Asks the server again who it is; false where it is another one, or does not answer.
+    async fn look_again(&self, link: &Arc<Link>) -> bool {
+        let asked_at = System.uptime();
+        *link.asked_at.lock() = asked_at;
         let mut connection = link.connection.clone();
-        match server(&mut connection).await {
-            Ok(server) if server == link.server => {}
-            _ => self.give_up(link),
+        match ask(&mut connection).await {
+            Ok(said) if said.server == link.server => {
+                link.evicts.store(said.evicts, Ordering::Relaxed);
+                let mut verified_at = link.verified_at.lock();
+                *verified_at = asked_at.max(*verified_at);
+                true
+            }
+            Ok(_) => {
+                tracing::warn!("the counters' server became another one, or changed its role");
+                self.give_up(link);
+                false
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the counters' server does not say who it is");
+                self.give_up(link);
+                false
+            }
         }
     }
 }
@@ -197,11 +267,20 @@ impl Links {
 impl Link {
     fn is_due(&self) -> bool {
         let mut asked_at = self.asked_at.lock();
-        let due = asked_at.elapsed() >= BELIEVED;
+        let now = System.uptime();
+        let due = now.saturating_sub(*asked_at) >= ASKED_AFTER;
         if due {
-            *asked_at = Instant::now();
+            *asked_at = now;
         }
         due
+    }
+
+    /// "1" where keys may be gone before their time, as the scripts want it.
+    pub(super) fn forgetful(&self) -> &'static str {
+        match self.evicts.load(Ordering::Relaxed) {
+            true => "1",
+            false => "0",
+        }
     }
 
     /// Runs a script; it answers a word and what belongs to it, or that for each of its calls.
@@ -227,19 +306,6 @@ impl Link {
             }
             other => other,
         }
-    }
-
-    /// Claims a name for some time; false where somebody has it.
-    pub(super) async fn claim(&self, name: &str, lease_ms: u64) -> Result<bool, RedisError> {
-        let mut command = redis::cmd("SET");
-        command
-            .arg(name)
-            .arg(1)
-            .arg("NX")
-            .arg("PX")
-            .arg(lease_ms.max(1));
-        let set: Option<Value> = command.query_async(&mut self.connection.clone()).await?;
-        Ok(set.is_some_and(|value| value != Value::Nil))
     }
 
     /// The server's clock: seconds since 1970, and microseconds.
@@ -280,28 +346,44 @@ fn stays(error: &str) -> bool {
         .any(|code| error.contains(code))
 }
 
-async fn server(connection: &mut MultiplexedConnection) -> Result<String, RedisError> {
+async fn ask(connection: &mut MultiplexedConnection) -> Result<Said, RedisError> {
     let mut ask = redis::pipe();
-    ask.cmd("INFO").arg("server").cmd("INFO").arg("replication");
-    let (server, replication): (String, String) = ask.query_async(connection).await?;
-    let run = field(&server, "run_id");
-    let replication = field(&replication, "master_replid");
-    Ok(format!("{run}{replication}"))
+    for section in ["server", "replication", "memory", "stats"] {
+        ask.cmd("INFO").arg(section);
+    }
+    let answers: [String; 4] = ask.query_async(connection).await?;
+    let [server, replication, memory, stats] = answers.each_ref().map(String::as_str);
+    Ok(Said {
+        server: format!(
+            "{}{}",
+            id(server, "run_id"),
+            id(replication, "master_replid")
+        ),
+        evicts: evicts(memory, stats),
+    })
 }
 
-fn field(info: &str, name: &str) -> String {
+fn id(info: &str, name: &str) -> String {
+    field(info, name).chars().take(ID_DIGITS).collect()
+}
+
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap_or_default()
-        .trim()
-        .chars()
-        .take(ID_DIGITS)
-        .collect()
+    line.unwrap_or_default().trim()
+}
+
+/// Whether a server forgets keys when memory is short, or has done so. One that does not tell is believed to be as
+/// the doctor wants it.
+fn evicts(memory: &str, stats: &str) -> bool {
+    let policy = field(memory, "maxmemory_policy");
+    let may = !matches!(policy, "" | "noeviction") && field(memory, "maxmemory") != "0";
+    may || !matches!(field(stats, "evicted_keys"), "" | "0")
 }
 
 const fn is_recent(seen: u64, now: u64) -> bool {
-    now.saturating_sub(seen) < DAY_MS
+    now.saturating_sub(seen) < KEY_LIFE_MS
 }
 
 /// When a server was first seen by anybody, and now, in milliseconds.
@@ -312,7 +394,7 @@ async fn first_seen(
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
     let now = seconds * 1_000 + micros / 1_000;
     let mut set = redis::cmd("SET");
-    set.arg(key).arg(now).arg("NX").arg("PX").arg(30 * DAY_MS);
+    set.arg(key).arg(now).arg("NX").arg("PX").arg(MARK_LIFE_MS);
     set.exec_async(connection).await?;
     let seen: Option<u64> = redis::cmd("GET").arg(key).query_async(connection).await?;
     Ok((seen.unwrap_or(now), now))
@@ -326,7 +408,19 @@ mod tests {
     fn a_server_says_who_it_is() {
         let info =
             "# Server\r\nredis_version:7.0\r\nrun_id:0123456789abcdef0123\r\nrole:master\r\n";
-        assert_eq!(field(info, "run_id"), "0123456789abcdef");
-        assert_eq!(field(info, "master_replid"), "");
+        assert_eq!(id(info, "run_id"), "0123456789abcdef");
+        assert_eq!(id(info, "master_replid"), "");
+    }
+
+    #[test]
+    fn a_server_that_evicts_says_so() {
+        let lru = "maxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\n";
+        let endless = "maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n";
+        let keeps = "maxmemory:100\r\nmaxmemory_policy:noeviction\r\n";
+        assert!(evicts(lru, "evicted_keys:0\r\n"));
+        assert!(!evicts(endless, "evicted_keys:0\r\n"));
+        assert!(!evicts(keeps, "evicted_keys:0\r\n"));
+        assert!(evicts(keeps, "evicted_keys:7\r\n"));
+        assert!(!evicts("", ""));
     }
 }

@@ -14,10 +14,11 @@ pub(super) enum Script {
     Last,
     Restore,
     RestoreKey,
+    Claim,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Take,
         Self::Open,
         Self::OpenKey,
@@ -27,6 +28,7 @@ impl Script {
         Self::Last,
         Self::Restore,
         Self::RestoreKey,
+        Self::Claim,
     ];
 
     pub(super) const fn text(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Script {
             Self::Last => include_str!("lua/last.lua"),
             Self::Restore => include_str!("lua/restore.lua"),
             Self::RestoreKey => include_str!("lua/restore_key.lua"),
+            Self::Claim => include_str!("lua/claim.lua"),
         }
     }
 

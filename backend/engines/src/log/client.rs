@@ -112,15 +112,30 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Tells an error of the client as one of the port.
+/// Tells an error of the client as one of the port. None of them is the record's own fault: its size is checked
+/// before the client has it, so whoever finds it too large has a limit that is not the one that `migrate` set.
 pub(super) fn told(error: &KafkaError) -> Error {
+    Error::Unavailable(error.to_string())
+}
+
+/// Tells why the client did not take a record: it never left this process.
+pub(super) fn told_at_once(error: &KafkaError) -> Error {
+    Error::NotAppended(error.to_string())
+}
+
+/// Tells an error of a record that the client had. What the brokers refuse by its size or its form they refuse each
+/// time, so no earlier attempt can have succeeded; whatever else is told may come after one that did, because
+/// the answer to it was lost.
+pub(super) fn told_later(error: &KafkaError) -> Error {
     match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidMessageSize
             | RDKafkaErrorCode::InvalidRecord,
-        ) => Error::Refused(error.to_string()),
-        _ => Error::Unavailable(error.to_string()),
+        ) => Error::NotAppended(format!(
+            "{error}: the topic has not the settings of `chatd migrate`"
+        )),
+        _ => told(error),
     }
 }
 

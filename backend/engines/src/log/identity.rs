@@ -4,7 +4,7 @@
 //! cluster's own name is kept beside the epoch; a cluster that was restored under a new name with its
 //! records in place is the same log, so the name alone decides only where the records cannot.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_core::port::log::{Error, Group, LogId, PartitionId, PollLimits, Topic};
@@ -23,8 +23,7 @@ const EPOCH_BELIEVED: Duration = Duration::from_millis(500);
 pub(super) struct Identity {
     rows: Arc<Rows>,
     reader: Arc<Reader>,
-    epochs: Mutex<[Option<(u32, Instant)>; Topic::ALL.len()]>,
-    log_id: OnceLock<LogId>,
+    topics: Mutex<[Option<(Known, Instant)>; Topic::ALL.len()]>,
 }
 
 /// What a look at a partition found.
@@ -40,39 +39,52 @@ impl Identity {
         Self {
             rows,
             reader,
-            epochs: Mutex::default(),
-            log_id: OnceLock::new(),
+            topics: Mutex::default(),
         }
     }
 
-    /// The cluster's name, as the identity of the log: asked for once, because a client stays with
-    /// the cluster that it found.
+    /// The name that the cluster had when its messages were found to be another log's: it stays where the same
+    /// records are in a cluster of another name.
     pub(super) async fn log_id(&self) -> Result<LogId, Error> {
-        if let Some(id) = self.log_id.get() {
-            return Ok(*id);
-        }
-        let cluster = self.reader.cluster().await?;
-        Ok(*self.log_id.get_or_init(|| LogId::of_name(&cluster)))
+        let known = self.believed(Topic::Messages).await?;
+        Ok(LogId::of_name(&known.cluster))
     }
 
     /// Raises the topic's epoch above one that was found elsewhere.
     pub(super) async fn raise(&self, topic: Topic, above: u32) -> Result<u32, Error> {
         let epoch = self.rows.raise_epoch_above(topic, above).await;
         let epoch = epoch.map_err(told)?;
-        self.believe(topic, epoch);
+        self.topics.lock()[topic as usize] = None;
         Ok(epoch)
     }
 
     /// The topic's epoch.
     pub(super) async fn epoch(&self, topic: Topic) -> Result<u32, Error> {
-        let believed = self.epochs.lock()[topic as usize];
-        if let Some((epoch, since)) = believed
+        Ok(self.believed(topic).await?.epoch)
+    }
+
+    async fn believed(&self, topic: Topic) -> Result<Known, Error> {
+        if let Some((known, since)) = &self.topics.lock()[topic as usize]
             && since.elapsed() < EPOCH_BELIEVED
         {
-            return Ok(epoch);
+            return Ok(known.clone());
         }
-        let epoch = self.known(topic).await?.epoch;
-        self.believe(topic, epoch);
+        let since = Instant::now();
+        let known = self.known(topic).await?;
+        self.topics.lock()[topic as usize] = Some((known.clone(), since));
+        Ok(known)
+    }
+
+    async fn raise_from(
+        &self,
+        partition: PartitionId,
+        seen: u32,
+        start: u64,
+    ) -> Result<u32, Error> {
+        let cluster = self.reader.cluster().await?;
+        let raised = self.rows.raise_epoch(partition, seen, &cluster, start);
+        let epoch = raised.await.map_err(told)?;
+        self.topics.lock()[partition.topic as usize] = None;
         Ok(epoch)
     }
 
@@ -88,17 +100,20 @@ impl Identity {
             .position_of(group, partition)
             .await
             .map_err(told)?;
-        if position.next == 0 {
+        let known = self.known(partition.topic).await?;
+        if position.next == 0 && position.epoch <= known.epoch {
             return Ok(position);
         }
         let (start, end) = self.reader.range(partition).await?;
-        let known = self.known(partition.topic).await?;
         let cluster = self.reader.cluster().await?;
         let renamed = known.cluster != cluster;
-        let Verdict::Another(why) = self
-            .verdict(partition, position, (start, end), renamed)
-            .await?
-        else {
+        let verdict = if position.epoch > known.epoch {
+            Verdict::Another("its epoch is above the topic's, which was put back")
+        } else {
+            self.verdict(partition, position, (start, end), renamed)
+                .await?
+        };
+        let Verdict::Another(why) = verdict else {
             if position.epoch == known.epoch {
                 return Ok(position);
             }
@@ -106,11 +121,7 @@ impl Identity {
             let adopted = self.rows.adopt_epoch(group, partition, known.epoch).await;
             return adopted.map_err(told);
         };
-        let epoch = self
-            .rows
-            .raise_epoch(partition, position.epoch, &cluster, start)
-            .await
-            .map_err(told)?;
+        let epoch = self.raise_from(partition, position.epoch, start).await?;
         tracing::error!(
             topic = partition.topic.name(),
             partition = partition.index,
@@ -123,7 +134,6 @@ impl Identity {
             "the log is not the one that was applied: the topic was re-created or truncated, and what \
              was acknowledged but not yet applied is lost; going on from its start in a new epoch"
         );
-        self.believe(partition.topic, epoch);
         self.rows.position_of(group, partition).await.map_err(told)
     }
 
@@ -167,10 +177,6 @@ impl Identity {
         let known = self.rows.topic(topic).await.map_err(told)?;
         known
             .ok_or_else(|| Error::Unavailable("the topic is not known: run `chatd migrate`".into()))
-    }
-
-    fn believe(&self, topic: Topic, epoch: u32) {
-        self.epochs.lock()[topic as usize] = Some((epoch, Instant::now()));
     }
 }
 

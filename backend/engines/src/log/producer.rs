@@ -20,7 +20,7 @@ use rdkafka::{ClientConfig, Message};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::client::{self, DLQ_BYTES, Names, index, told};
+use super::client::{self, DLQ_BYTES, Names, index, told_at_once, told_later};
 use super::headers;
 use crate::lanes::Lanes;
 
@@ -108,7 +108,7 @@ impl ProducerContext for Delivery {
                 partition: waiter.partition,
                 offset: u64::try_from(message.offset()).unwrap_or_default(),
             }),
-            Err((error, _)) => Err(told(error)),
+            Err((error, _)) => Err(told_later(error)),
         };
         // Whoever no longer waits took the outcome for unknown.
         let _ = waiter.reply.send(outcome);
@@ -216,7 +216,10 @@ impl Producer {
                 .payload(&record.value[..])
                 .headers(headers::encode(&record.headers));
             if let Err((error, refused)) = client.send(base) {
-                let _ = refused.delivery_opaque.reply.send(Err(told(&error)));
+                let _ = refused
+                    .delivery_opaque
+                    .reply
+                    .send(Err(told_at_once(&error)));
             }
         }
         Set {
@@ -228,7 +231,7 @@ impl Producer {
 
     fn room(&self, size: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Error> {
         let full = |reason| {
-            Error::Unavailable(match reason {
+            Error::NotAppended(match reason {
                 TryAcquireError::Closed => "the log is closed".into(),
                 TryAcquireError::NoPermits => "too many appends wait for the brokers".into(),
             })
@@ -334,6 +337,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_record_that_the_client_does_not_take_is_nowhere() {
+        let producer = producer();
+        let room = Arc::clone(&producer.records).acquire_many_owned(QUEUE_RECORDS);
+        let room = room.await.unwrap();
+        let refused = producer.append(PLACE, record(0)).await.unwrap_err();
+        assert!(matches!(refused, Error::NotAppended(_)), "{refused}");
+        drop(room);
+        producer.append(PLACE, record(1)).await.unwrap();
+        // The mock cluster makes topics with four partitions.
+        let nowhere = PartitionId { index: 99, ..PLACE };
+        let refused = producer.append(nowhere, record(2)).await.unwrap_err();
+        assert!(refused.retryable(), "{refused}");
+    }
+
+    #[tokio::test]
     async fn closing_waits_for_what_is_under_way_and_takes_nothing_more() {
         let producer = producer();
         let mut appends: Vec<_> = (0..50)
@@ -344,10 +362,7 @@ mod tests {
         }
         producer.close().await;
         let refused = producer.append(PLACE, record(50)).await.unwrap_err();
-        assert!(
-            refused.to_string().contains("the log is closed"),
-            "{refused}"
-        );
+        assert!(matches!(&refused, Error::NotAppended(reason) if reason == "the log is closed"));
         for append in appends {
             append.await.unwrap();
         }

@@ -101,6 +101,13 @@ fn mapped(mapping: &Value) -> Examined {
                 "remove the index and run `chatd migrate`; it is filled again from the store",
             );
         }
+        if !schema::has_fields(index) {
+            return failed(
+                id,
+                format!("index {name} has no place for positions"),
+                "chatd migrate",
+            );
+        }
     }
     ok(id, format!("version {}", schema::SCHEMA))
 }
@@ -224,10 +231,13 @@ mod tests {
 
     #[test]
     fn another_mapping_is_told() {
-        let of = |version: u64| {
-            mapped(&json!({"i": {"mappings": {"_meta": {"chat_schema": version}}}})).finding
+        let of = |version: u64, fields: u64| {
+            let meta = json!({"chat_schema": version, "chat_fields": fields});
+            mapped(&json!({"i": {"mappings": {"_meta": meta}}})).finding
         };
-        assert_eq!(of(schema::SCHEMA), Finding::Ok);
-        assert_eq!(of(schema::SCHEMA + 1), Finding::Failed);
+        assert_eq!(of(schema::SCHEMA, schema::FIELDS), Finding::Ok);
+        assert_eq!(of(schema::SCHEMA, schema::FIELDS + 1), Finding::Ok);
+        assert_eq!(of(schema::SCHEMA, 0), Finding::Failed);
+        assert_eq!(of(schema::SCHEMA + 1, schema::FIELDS), Finding::Failed);
     }
 }

@@ -1,15 +1,22 @@
 //! The index: made by `migrate` from a template, checked at every start.
 
+use std::time::Duration;
+
+use chat_core::port::search;
 use elasticsearch::http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::http::{Answer, Http};
 use crate::config::Config;
 use crate::error::Error;
 
 const SETTING: &str = "ELASTICSEARCH_URL";
-/// Version of the mapping; it stands in the index as `_meta.chat_schema`.
+/// Version of the mapping; it stands in the index as `_meta.chat_schema`. Another one means that documents are
+/// written otherwise.
 pub(super) const SCHEMA: u64 = 3;
+/// Fields that were added since, which change no document: a program that does not know them works on. It stands in
+/// the index as `_meta.chat_fields`, and `migrate` adds what is missing.
+pub(super) const FIELDS: u64 = 1;
 const TEMPLATE: &str = include_str!("../../../../migrations/elasticsearch/messages.json");
 
 /// The name under which the index is used.
@@ -48,16 +55,73 @@ pub(super) async fn migrate(http: &Http, config: &Config) -> Result<(), Error> {
         }
     } else {
         well(&found)?;
+        add_fields(http, &alias, &template["template"]["mappings"]).await?;
     }
-    check(http, &alias).await
+    check(http, &alias).await.map(drop)
+}
+
+/// Adds the fields that an index of our version lacks. Nothing that is in it changes.
+async fn add_fields(http: &Http, alias: &str, mappings: &Value) -> Result<(), Error> {
+    let found = ask(http, Method::Get, &format!("/{alias}/_mapping"), None).await?;
+    well(&found)?;
+    for (name, index) in found.body.as_object().into_iter().flatten() {
+        if !is_ours(index) || has_fields(index) {
+            continue;
+        }
+        let added = json!({ "_meta": mappings["_meta"], "properties": mappings["properties"] });
+        let path = format!("/{name}/_mapping");
+        well(&ask(http, Method::Put, &path, Some(&added)).await?)?;
+    }
+    Ok(())
+}
+
+/// The index behind the alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The engine's own name for it, which no other index ever has.
+    pub(super) uuid: String,
+    pub(super) shards: u64,
+}
+
+/// Why an index cannot be used, to be said to many.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    reason: String,
+    retryable: bool,
+}
+
+impl Refusal {
+    pub(super) fn of(error: &Error) -> Self {
+        Self {
+            reason: error.to_string(),
+            retryable: error.retryable(),
+        }
+    }
+
+    pub(super) fn silence(waited: Duration) -> Self {
+        Self {
+            reason: format!("no answer within {} s", waited.as_secs()),
+            retryable: true,
+        }
+    }
+
+    pub(super) fn error(&self) -> search::Error {
+        match self.retryable {
+            true => search::Error::Unavailable(self.reason.clone()),
+            false => search::Error::Unusable(self.reason.clone()),
+        }
+    }
 }
 
 /// Looks whether the index is there and is ours.
 ///
 /// # Errors
 /// As [`migrate`].
-pub(super) async fn check(http: &Http, alias: &str) -> Result<(), Error> {
-    let found = ask(http, Method::Get, &format!("/{alias}/_mapping"), None).await?;
+pub(super) async fn check(http: &Http, alias: &str) -> Result<Found, Error> {
+    let read =
+        "error.type,*.mappings._meta,*.settings.index.uuid,*.settings.index.number_of_shards";
+    let path = format!("/{alias}?filter_path={read}");
+    let found = ask(http, Method::Get, &path, None).await?;
     if found.status == 404 {
         return Err(Error::not_up(
             SETTING,
@@ -80,13 +144,57 @@ pub(super) async fn check(http: &Http, alias: &str) -> Result<(), Error> {
                 "remove the index, run `chatd migrate` and `chatctl reconcile --full --execute`, which fills it again from the rows, or choose another index prefix",
             ));
         }
+        if !has_fields(index) {
+            return Err(Error::wrong(
+                SETTING,
+                format!("index '{name}' is of an earlier chatd and has no place for positions"),
+                "run `chatd migrate`, which adds it; nothing has to be indexed again",
+            ));
+        }
     }
-    Ok(())
+    let behind: Vec<&Value> = found
+        .body
+        .as_object()
+        .into_iter()
+        .flat_map(Map::values)
+        .collect();
+    let &[index] = behind.as_slice() else {
+        return Err(Error::wrong(
+            SETTING,
+            format!("there are {} indices behind '{alias}'", behind.len()),
+            "let the alias lead to one index",
+        ));
+    };
+    let settings = &index["settings"]["index"];
+    // The engine tells numbers of settings as texts.
+    let shards = settings["number_of_shards"].as_str();
+    let shards = shards.and_then(|shards| shards.parse().ok());
+    settings["uuid"]
+        .as_str()
+        .zip(shards)
+        .map(|(uuid, shards)| Found {
+            uuid: uuid.to_owned(),
+            shards,
+        })
+        .ok_or_else(|| {
+            Error::not_up(
+                SETTING,
+                "the index has no name of its own",
+                "see the server's log",
+            )
+        })
 }
 
 /// Whether an index, as `_mapping` tells of it, is of our version.
 pub(super) fn is_ours(index: &Value) -> bool {
     index["mappings"]["_meta"]["chat_schema"].as_u64() == Some(SCHEMA)
+}
+
+/// Whether it has the fields that were added since.
+pub(super) fn has_fields(index: &Value) -> bool {
+    index["mappings"]["_meta"]["chat_fields"]
+        .as_u64()
+        .is_some_and(|fields| fields >= FIELDS)
 }
 
 async fn ask(

@@ -40,6 +40,9 @@ impl Rows {
             let answered = Timestamp::now();
             let middle = i64::midpoint(asked.as_micros(), answered.as_micros());
             let mut checks = judge(&settings);
+            let server = self.pool.identity().unwrap_or_default();
+            // A server that takes no writes gives us no connection at all.
+            checks.push(ok("mysql.server", format!("{server}; it takes writes")));
             checks.push(clock("mysql.clock", (settings.now_us - middle) / 1_000));
             checks.push(migrations(&applied(on).await?));
             Ok(checks)

@@ -13,9 +13,18 @@ pub(super) const LOCK_HELD: u16 = 3572;
 /// The server knows no connection of this id.
 pub(super) const NO_SUCH_CONNECTION: u16 = 1094;
 
-/// Data that the schema can never hold: out of range, too long, not of the character set, NULL, or
-/// more than `max_allowed_packet`.
-const DATA: [u16; 7] = [1048, 1153, 1264, 1265, 1292, 1366, 1406];
+/// The server knows no variable of this name.
+pub(super) const UNKNOWN_VARIABLE: u16 = 1193;
+
+/// Data that the schema can never hold: out of range, too long, not of the character set, or NULL. Only these,
+/// and a key that exists, are the record's own fault; whatever else the server says is about the server, and the
+/// record may be stored once that has changed.
+const DATA: [u16; 6] = [1048, 1264, 1265, 1292, 1366, 1406];
+/// The server takes no writes: by an option, within this transaction, as a whole, because InnoDB was started
+/// so, or because the database was made so.
+const READ_ONLY: [u16; 6] = [1290, 1792, 1836, 1874, 3906, 3989];
+/// The statement is larger than `max_allowed_packet`. Ours are far smaller than its default.
+const PACKET_TOO_LARGE: u16 = 1153;
 
 /// Tells an error of the driver as one of the port.
 pub(super) fn told(error: sqlx::Error) -> Error {
@@ -28,6 +37,12 @@ pub(super) fn told(error: sqlx::Error) -> Error {
             Some(code) if DATA.contains(&code) => {
                 Error::Refused(format!("a value does not fit its column (error {code})"))
             }
+            Some(code) if READ_ONLY.contains(&code) => {
+                Error::Unavailable(format!("the server is read-only: {error}"))
+            }
+            Some(PACKET_TOO_LARGE) => Error::Unavailable(format!(
+                "max_allowed_packet is too small for a batch: {error}"
+            )),
             Some(1146 | 1054) => {
                 Error::Unavailable("a table or column is missing: run `chatd migrate`".to_owned())
             }
@@ -39,6 +54,15 @@ pub(super) fn told(error: sqlx::Error) -> Error {
         // Whatever else happened, happened on the way; it may work later.
         _ => Error::Unavailable(error.to_string()),
     }
+}
+
+/// Whether the server says that it does not have what was asked about, or that we may not see it: an unknown
+/// variable or table, or one that is switched off.
+pub(super) fn is_unknown(error: &sqlx::Error) -> bool {
+    matches!(
+        number(error),
+        Some(UNKNOWN_VARIABLE | 1109 | 1142 | 1146 | 1227 | 3167)
+    )
 }
 
 /// Tells an error of an insert. After a look that found nothing, a row that is there all the same was

@@ -1,17 +1,18 @@
 //! Who holds a position, and what happens to an owner that is frozen (CORRECTNESS, rule 23).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{Error, Position};
 use parking_lot::Mutex;
 use sqlx::mysql::MySqlArguments;
-use sqlx::{MySqlConnection, MySqlPool, SqlSafeStr};
+use sqlx::{MySqlConnection, SqlSafeStr};
 
 use super::bulk::Lookup;
 use super::failure::{self, LOCK_HELD, LOCK_TIMEOUT, NO_SUCH_CONNECTION, told};
 use super::lease::{Lease, within};
+use super::pool::Pool;
 use super::read;
 use super::rows::{self, Values};
 use super::transaction::command;
@@ -52,13 +53,13 @@ impl Owners {
     /// Begins a transaction that has the positions locked, by a connection that the rows name.
     pub(super) async fn begin(
         &self,
-        pool: &MySqlPool,
+        pool: &Arc<Pool>,
         group: Group,
         partitions: &[PartitionId],
     ) -> Result<(Lease, Vec<Position>), Error> {
         let parked = self.parked.lock().remove(&group);
         let mut lease = match parked {
-            Some(lease) => lease,
+            Some(lease) => lease.verified().await?,
             None => Lease::of(pool).await?,
         };
         // Twice at most writes something: rows where there are none, and the name of the owner.
@@ -77,7 +78,7 @@ impl Owners {
                         within(claim(&mut lease, group, partition, connection)).await?;
                     }
                     // It must be committed before it helps: a successor cannot read what is locked.
-                    within(command(&mut lease, "COMMIT")).await?;
+                    lease.commit().await?;
                 }
                 Found::Held => {
                     drop(lease);
@@ -93,7 +94,7 @@ impl Owners {
     /// Ends the connection of an owner that let us wait too long.
     async fn evict(
         &self,
-        pool: &MySqlPool,
+        pool: &Arc<Pool>,
         group: Group,
         partitions: &[PartitionId],
     ) -> Result<Error, Error> {

@@ -1,22 +1,21 @@
 //! How the database is reached, and how its tables are made.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::port::store;
 use sqlx::migrate::{MigrateDatabase, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, MySql, MySqlConnection, MySqlPool};
+use sqlx::{ConnectOptions, Connection, Executor, MySql, MySqlConnection};
 
-use super::failure;
+use super::failure::{self, UNKNOWN_VARIABLE};
+use super::pool::Pool;
 use crate::error::Error;
 
 const SETTING: &str = "DATABASE_URL";
-/// How long a caller waits for a connection of the pool.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a first connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Below the time after which servers and proxies usually drop an idle connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
 /// More than the different statements there are, so that each is prepared once a connection.
 const STATEMENTS: usize = 200;
 /// How long `migrate` waits for another one.
@@ -33,14 +32,12 @@ const SESSION: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
 const SESSION_OLDER: &str = "SET SESSION tx_isolation = 'READ-COMMITTED', \
                              innodb_lock_wait_timeout = 3, \
                              sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE'";
-/// Error of a server that knows no such variable.
-const UNKNOWN_VARIABLE: u16 = 1193;
 
 /// Opens a pool, with one connection tried.
 ///
 /// # Errors
 /// See [`told`].
-pub(super) async fn pool(url: &str, connections: u32) -> Result<MySqlPool, Error> {
+pub(super) async fn pool(url: &str, connections: u32) -> Result<Arc<Pool>, Error> {
     let options = options(url)?;
     let first = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
     let mut first = first
@@ -51,15 +48,23 @@ pub(super) async fn pool(url: &str, connections: u32) -> Result<MySqlPool, Error
         .map_err(|error| told(&options, &error))?;
     // The goodbye is a courtesy.
     let _ = first.close().await;
-    Ok(MySqlPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(IDLE_TIMEOUT)
-        .after_connect(|connection, _| Box::pin(prepare(connection)))
-        .connect_lazy_with(options))
+    let pool = Pool::new(options.clone(), connections);
+    match pool.acquire().await {
+        Ok((connection, _place)) => pool.put(connection),
+        Err(store::Error::Unavailable(reason)) => {
+            return Err(Error::not_up(
+                SETTING,
+                reason,
+                "see the server's log, or give the address of the primary",
+            ));
+        }
+        Err(error) => return Err(not_up(&options, &error.to_string())),
+    }
+    Ok(pool)
 }
 
-async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+/// Prepares a session.
+pub(super) async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     match connection.execute(SESSION).await {
         Err(error) if failure::number(&error) == Some(UNKNOWN_VARIABLE) => {
             connection.execute(SESSION_OLDER).await?;

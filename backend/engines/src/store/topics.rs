@@ -92,11 +92,11 @@ impl Rows {
                 .number(partition.index)
                 .number(epoch);
             execute(on, text, values).await?;
-            reach(Failpoint::EpochWriteCommit);
-            command(on, "COMMIT").await?;
             Ok(epoch)
         })
         .await?;
+        reach(Failpoint::EpochWriteCommit);
+        lease.commit().await?;
         lease.release();
         Ok(epoch)
     }
@@ -172,12 +172,12 @@ impl Rows {
             values.bytes(token.as_bytes());
             let read = |row: &_| rows::number(row, 0);
             let found = read::all(on, text.into_sql_str(), values, read).await?;
-            command(on, "COMMIT").await?;
             found.first().copied().ok_or_else(|| {
                 Error::Corrupt("a generation is gone as soon as it was written".into())
             })
         })
         .await?;
+        lease.commit().await?;
         lease.release();
         Ok(generation)
     }

@@ -181,7 +181,7 @@ impl Transaction for Work {
             let put = async { run(on, &PUT_POSITIONS, &rows, position).await.map_err(told) };
             within(put).await?;
         }
-        within(command(&mut self.lease, "COMMIT")).await?;
+        self.lease.commit().await?;
         let Self {
             lease,
             owned,

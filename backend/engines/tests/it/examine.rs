@@ -43,6 +43,7 @@ async fn what_migrate_made_has_not_failed() {
     for id in [
         "mysql.reach",
         "mysql.version",
+        "mysql.server",
         "mysql.flush",
         "mysql.binlog",
         "mysql.packet",

@@ -4,10 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod contract;
+mod counters;
 mod errors;
 mod examine;
+mod failover;
 mod gone;
 mod group;
+mod index;
+mod mariadb;
 mod namespace;
 mod ports;
 mod reconcile;
+mod redis_server;

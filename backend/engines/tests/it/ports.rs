@@ -261,6 +261,22 @@ async fn a_log_that_was_made_anew_begins_an_epoch() {
     consumer.leave().await;
 }
 
+/// What the index says of epochs counts too: the new one is above all that were ever used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_is_raised_above_every_one_that_was_used() {
+    let namespace = Namespace::fresh().await;
+    let ports = connect(&namespace.config).await.unwrap();
+    let topic = Topic::Messages;
+    let identity = ports.log.identity().await.unwrap();
+    assert_eq!(ports.log.epoch(topic).await.unwrap(), 0);
+    assert_eq!(ports.log.raise_epoch(topic, 6).await.unwrap(), 7);
+    assert_eq!(ports.log.epoch(topic).await.unwrap(), 7);
+    assert_eq!(ports.log.raise_epoch(topic, 2).await.unwrap(), 7);
+    assert_eq!(ports.log.raise_epoch(topic, 7).await.unwrap(), 8);
+    assert_eq!(ports.log.epoch(Topic::Chats).await.unwrap(), 0);
+    assert_eq!(ports.log.identity().await.unwrap(), identity);
+}
+
 /// The same for a topic that was really removed and made again, under a consumer that is reading it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_removed_is_read_anew() {

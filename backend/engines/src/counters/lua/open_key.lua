@@ -13,5 +13,5 @@ end
 if ARGV[5] == '1' then return {'ask'} end
 redis.call('HSET', KEYS[1], 'b', ARGV[1], 'u', ARGV[2], 'f', 0, 'n', 0, 'g', 1, 't', ARGV[4],
   'e', now + ARGV[3])
-redis.call('PEXPIRE', KEYS[1], 86400000)
+redis.call('PEXPIRE', KEYS[1], 90000000)
 return {'granted'}

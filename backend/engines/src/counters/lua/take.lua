@@ -2,9 +2,12 @@
 -- decides, then one write.
 -- KEYS: application and its fence, then for each create the counter, its fence, and the idempotency key or
 -- the counter once more where there is none.
--- ARGV: server, then for each create the count, the chat number or 0, and body hash (empty without a
--- key), uid, lease in ms, "1" if absent in the store.
+-- ARGV: server, "1" if keys may have been evicted, then for each create the count, the chat number or 0, and body
+-- hash (empty without a key), uid, lease in ms, "1" if absent in the store.
 local app, now
+-- An hour more than a row of a key counts, for clocks that differ: a key that is gone for good has no row that
+-- counts, so its next create need not ask.
+local KEY_LIFE_MS = 90000000
 
 local function time()
   if not now then
@@ -17,6 +20,16 @@ end
 -- What is missing is an empty word, which the caller cannot read: a hole would end the answers of all.
 local function granted(word, known)
   return {word, known[4] or '', known[5] or '', known[6] or '', known[7] or ''}
+end
+
+-- Whether the numbers of a lease that is over may be used again, by the counter's generation now. What was not in
+-- the log when the counter was recovered, and is above what was found there, may have been given to somebody else
+-- since, and whatever is still appended of it loses against the new generation.
+local function resumable(counter, known, generation)
+  if known[7] == generation then return true end
+  local base = redis.call('HGET', counter, 'b')
+  -- Counters that were recovered by an earlier version do not say where.
+  return not base or tonumber(known[4]) + tonumber(known[5]) - 1 <= tonumber(base)
 end
 
 local function take(counter, fence, key, count, number, body, uid, lease, absent)
@@ -48,11 +61,16 @@ local function take(counter, fence, key, count, number, body, uid, lease, absent
       if known[1] ~= body then return {'body'} end
       if known[2] then return granted('repeat', known) end
       if (tonumber(known[3]) or 0) > time() then return {'flight'} end
-      redis.call('HSET', key, 'e', time() + lease)
-      return granted('resume', known)
+      if resumable(counter, known, generation) then
+        -- An event of an earlier generation would lose against one of this.
+        known[7] = generation
+        redis.call('HSET', key, 'e', time() + lease, 'g', generation)
+        return granted('resume', known)
+      end
+    elseif absent ~= '1' then
+      -- For a day after a recovery a key that is not here may be in the store; so it may where keys are evicted.
+      if ARGV[2] == '1' or app[5] and time() - tonumber(app[5]) < KEY_LIFE_MS then return {'ask'} end
     end
-    -- For a day after a recovery a key that is not here may be in the store.
-    if app[5] and absent ~= '1' and time() - tonumber(app[5]) < 86400000 then return {'ask'} end
   end
   local new = last + tonumber(count)
   if new > 4294967295 then return {'exhausted'} end
@@ -62,14 +80,14 @@ local function take(counter, fence, key, count, number, body, uid, lease, absent
   if body ~= '' then
     redis.call('HSET', key, 'b', body, 'u', uid, 'f', last + 1, 'n', count,
       'g', generation, 'e', time() + lease)
-    redis.call('PEXPIRE', key, 86400000)
+    redis.call('PEXPIRE', key, KEY_LIFE_MS)
   end
   return {'granted', tostring(last + 1), generation or ''}
 end
 
 local answers = {}
 for nth = 1, (#KEYS - 2) / 3 do
-  local k, a = 3 * nth - 1, 6 * nth - 5
+  local k, a = 3 * nth - 1, 6 * nth - 4
   -- What is wrong with one create is its own matter.
   local fine, answer = pcall(take, KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], ARGV[a + 1], ARGV[a + 2],
     ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6])
