@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::port::search::IndexPosition;
 use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
@@ -16,8 +17,9 @@ use crate::lock::{self, Lock};
 use crate::log::Events;
 use crate::log::file::{self, Place};
 use crate::progress::Progress;
-use crate::rebuild;
+use crate::rebuild::{self, MessageLog};
 use crate::search::Index;
+use crate::search::positions::read_recorded;
 use crate::signals::Hints;
 use crate::store::Rows;
 
@@ -112,9 +114,11 @@ pub async fn open(config: &Config) -> Result<Ports, OpenError> {
     let dir = &config.data_dir;
     let lock = take(dir)?;
     let progress = Arc::new(Progress::default());
-    let (rows, log) = open_databases(config, &progress).await?;
+    // What the index has read tells whether the databases are older than it.
+    let read = read_recorded(&dir.join("index"));
+    let (rows, log, messages) = open_databases(config, &progress, &read).await?;
     let numbers = Numbers::rebuild(Arc::clone(&log), &rows, Arc::clone(&progress)).await?;
-    let index = open_index(dir.join("index"), &rows).await?;
+    let index = open_index(dir.join("index"), &rows, &messages).await?;
 
     let (rows, numbers, index) = (Arc::new(rows), Arc::new(numbers), Arc::new(index));
     let estate = Estate {
@@ -152,11 +156,13 @@ fn take(dir: &Path) -> Result<Lock, OpenError> {
     })
 }
 
-/// Opens both databases and lets them agree upon whose log it is.
+/// Opens both databases and lets them agree upon whose log it is; tells what the index has to be
+/// compared with.
 async fn open_databases(
     config: &Config,
     progress: &Arc<Progress>,
-) -> Result<(Rows, Arc<Events>), OpenError> {
+    read: &[IndexPosition],
+) -> Result<(Rows, Arc<Events>, MessageLog), OpenError> {
     let place = Place::in_dir(&config.data_dir, config.log_bytes_max);
     let (mut connection, found) = place.open().await.map_err(|error| OpenError::Database {
         file: place.file.clone(),
@@ -167,7 +173,7 @@ async fn open_databases(
         .await
         .map_err(|error| OpenError::Database { file, error })?;
     // The store first: it is what decides, and a crash in between is met again at the next start.
-    let epochs = rows.agree(&found).await?;
+    let epochs = rows.agree(&found, read).await?;
     rows.load_progress().await?;
     if found.topics.map(|topic| topic.epoch) != epochs {
         file::put_epochs(&mut connection, &epochs)
@@ -177,12 +183,13 @@ async fn open_databases(
                 error: error.into(),
             })?;
     }
+    let messages = MessageLog::new(&found, &epochs);
     let log = Events::start(place, connection, &found, &epochs);
-    Ok((rows, Arc::new(log)))
+    Ok((rows, Arc::new(log), messages))
 }
 
-async fn open_index(dir: PathBuf, rows: &Rows) -> Result<Index, OpenError> {
-    rebuild::open(&dir, rows)
+async fn open_index(dir: PathBuf, rows: &Rows, log: &MessageLog) -> Result<Index, OpenError> {
+    rebuild::open(&dir, rows, log)
         .await
         .map_err(|error| OpenError::Index { dir, error })
 }

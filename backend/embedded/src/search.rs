@@ -8,9 +8,12 @@ mod fence;
 mod find;
 mod grams;
 mod plan;
+pub(crate) mod positions;
 mod schema;
+mod seal;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verify;
 mod view;
 mod writer;
 
@@ -28,13 +31,18 @@ use chat_wire::ids::{AppToken, ChatNumber};
 use parking_lot::{Mutex, RwLock};
 use tantivy::directory::MmapDirectory;
 use tantivy::directory::error::OpenReadError;
+use tantivy::error::DataCorruption;
 use tantivy::{IndexReader, ReloadPolicy, TantivyError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use self::plan::{Fate, Plan};
+pub use self::verify::verify;
 use self::view::View;
 use self::writer::Writer;
+
+/// The list of segments: the file whose replacement is a commit.
+const META_FILE: &str = "meta.json";
 
 /// How long closing waits for a merge. One that is cut off is done again later.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
@@ -51,6 +59,8 @@ struct Inner {
     reader: IndexReader,
     /// Replaced as a whole when a commit becomes visible.
     view: RwLock<Arc<View>>,
+    /// As of the last commit.
+    positions: RwLock<Vec<IndexPosition>>,
     writer: Mutex<Slot>,
 }
 
@@ -87,7 +97,7 @@ impl Index {
         self.inner.view().len() == 0
     }
 
-    /// Drops all documents, to index everything again.
+    /// Drops all documents and positions, to index everything again.
     ///
     /// # Errors
     /// As for [`Search::index`].
@@ -141,25 +151,26 @@ impl Index {
 #[async_trait]
 impl Search for Index {
     async fn positions(&self) -> Result<Vec<IndexPosition>, Error> {
-        Ok(Vec::new())
+        Ok(self.inner.positions.read().clone())
     }
 
     async fn publish(
         &self,
         staged: Staged,
-        _positions: &[IndexPosition],
+        positions: &[IndexPosition],
     ) -> Result<Vec<Indexed>, Error> {
-        let documents = match staged {
-            Staged::Documents(documents) => documents,
-            Staged::Written(verdicts) => return Ok(verdicts),
+        let (documents, written) = match staged {
+            Staged::Documents(documents) => (documents, None),
+            Staged::Written(verdicts) => (Vec::new(), Some(verdicts)),
         };
-        let inner = Arc::clone(&self.inner);
-        blocking(move || inner.index(documents, false)).await
+        let (inner, positions) = (Arc::clone(&self.inner), positions.to_vec());
+        let verdicts = blocking(move || inner.index(documents, false, &positions)).await?;
+        Ok(written.unwrap_or(verdicts))
     }
 
     async fn repair(&self, documents: Vec<Document>) -> Result<Vec<Indexed>, Error> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.index(documents, true)).await
+        blocking(move || inner.index(documents, true, &[])).await
     }
 
     async fn list(&self, chat: ChatKey, after: u32, limit: usize) -> Result<Vec<Listed>, Error> {
@@ -203,16 +214,21 @@ impl Search for Index {
 impl Inner {
     fn open(dir: &Path) -> tantivy::Result<Self> {
         std::fs::create_dir_all(dir)?;
+        if !is_list_intact(dir)? {
+            return Err(damaged_list("it does not match its checksum"));
+        }
         let writer = Writer::open(dir)?;
         let index = tantivy::Index::open(MmapDirectory::open(dir)?)?;
         let manual = ReloadPolicy::Manual;
         let reader = index.reader_builder().reload_policy(manual).try_into()?;
         let view = View::open(&reader.searcher())?;
+        let positions = recorded(&index)?;
         Ok(Self {
             dir: dir.to_owned(),
             index,
             reader,
             view: RwLock::new(Arc::new(view)),
+            positions: RwLock::new(positions),
             writer: Mutex::new(Slot::Open(Box::new(writer))),
         })
     }
@@ -224,12 +240,21 @@ impl Inner {
     fn reload(&self) -> tantivy::Result<()> {
         self.reader.reload()?;
         let view = View::open(&self.reader.searcher())?;
+        let positions = recorded(&self.index)?;
         *self.view.write() = Arc::new(view);
+        *self.positions.write() = positions;
         Ok(())
     }
 
-    fn index(&self, documents: Vec<Document>, again: bool) -> Result<Vec<Indexed>, Error> {
+    fn index(
+        &self,
+        documents: Vec<Document>,
+        again: bool,
+        positions: &[IndexPosition],
+    ) -> Result<Vec<Indexed>, Error> {
         self.write(|writer| {
+            let recorded = self.positions.read().clone();
+            let positions = positions::merge(&recorded, positions);
             let plan = Plan::new(&self.view(), &documents, again)?;
             for (document, fate) in documents.into_iter().zip(&plan.fates) {
                 let Fate::Add { replaces } = fate else {
@@ -240,8 +265,8 @@ impl Inner {
                 }
                 writer.add(document)?;
             }
-            if plan.changes() {
-                self.commit(writer)?;
+            if plan.changes() || positions != recorded {
+                self.commit(writer, &positions)?;
             }
             Ok(plan.verdicts())
         })
@@ -250,7 +275,7 @@ impl Inner {
     fn clear(&self) -> Result<(), Error> {
         self.write(|writer| {
             writer.delete_all()?;
-            self.commit(writer)
+            self.commit(writer, &[])
         })
     }
 
@@ -283,8 +308,8 @@ impl Inner {
     }
 
     /// Everything up to here is durable and visible when this returns.
-    fn commit(&self, writer: &mut Writer) -> tantivy::Result<()> {
-        writer.commit()?;
+    fn commit(&self, writer: &mut Writer, positions: &[IndexPosition]) -> tantivy::Result<()> {
+        writer.commit(positions)?;
         self.reload()
     }
 
@@ -307,6 +332,27 @@ impl Inner {
         self.reload().map_err(failure)?;
         writer.collect_garbage().map_err(failure)
     }
+}
+
+/// The positions of the last commit.
+fn recorded(index: &tantivy::Index) -> tantivy::Result<Vec<IndexPosition>> {
+    let payload = index.load_metas()?.payload;
+    positions::decode(payload.as_deref())
+        .ok_or_else(|| damaged_list("the positions do not match their checksum"))
+}
+
+/// Whether the list of segments matches its checksum; one that does not exist does.
+fn is_list_intact(dir: &Path) -> std::io::Result<bool> {
+    match std::fs::read(dir.join(META_FILE)) {
+        Ok(list) => Ok(seal::is_intact(&list)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn damaged_list(comment: &str) -> TantivyError {
+    let file = PathBuf::from(META_FILE);
+    TantivyError::DataCorruption(DataCorruption::new(file, comment.to_owned()))
 }
 
 /// Everything here touches files or computes for milliseconds, so none of it runs on a thread

@@ -23,8 +23,8 @@ use tantivy::directory::{
     WatchHandle, WritePtr,
 };
 
-/// The list of segments: the file whose replacement is a commit.
-const META_FILE: &str = "meta.json";
+use super::META_FILE;
+use super::seal::seal;
 
 /// The directory of one writer. Clones share the lock and the fence.
 #[derive(Clone)]
@@ -116,12 +116,12 @@ impl Directory for FencedDirectory {
 
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
         let permit = self.permit()?;
-        let written = self.directory.atomic_write(path, data);
-        drop(permit);
-        if path == Path::new(META_FILE) {
-            return self.fence_after(written);
+        if path != Path::new(META_FILE) {
+            return self.directory.atomic_write(path, data);
         }
-        written
+        let written = self.directory.atomic_write(path, &seal(data));
+        drop(permit);
+        self.fence_after(written)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -181,7 +181,7 @@ mod tests {
         merge.delete(data).unwrap_err();
         merge.sync_directory().unwrap_err();
         assert!(merge.acquire_lock(&INDEX_WRITER_LOCK).is_err());
-        assert_eq!(merge.atomic_read(list).unwrap(), b"latter");
+        assert_eq!(merge.atomic_read(list).unwrap(), seal(b"latter"));
         assert!(merge.exists(data).unwrap());
     }
 

@@ -1,5 +1,6 @@
 //! The index against a list of what it should hold.
 
+mod positions;
 mod writers;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use chat_core::port::search::Document;
+use chat_core::port::search::{Document, IndexPosition};
 use chat_core::port::store::MessageKey;
 use tantivy::directory::Directory;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy};
@@ -12,6 +12,7 @@ use tantivy::{IndexSettings, IndexWriter, TantivyError, Term};
 
 use super::fence::FencedDirectory;
 use super::grams;
+use super::positions;
 use super::schema::{self, Entry, PATH};
 
 /// Bytes that documents take before they are written as a segment of their own, even without a
@@ -78,9 +79,14 @@ impl Writer {
         self.writer.delete_all_documents().map(|_| ())
     }
 
-    /// Everything up to here is durable when this returns.
-    pub(super) fn commit(&mut self) -> tantivy::Result<()> {
-        self.writer.commit()?;
+    /// Everything up to here is durable when this returns, and these positions with it.
+    pub(super) fn commit(&mut self, positions: &[IndexPosition]) -> tantivy::Result<()> {
+        let mut commit = self.writer.prepare_commit()?;
+        // The end of a merge keeps the payload of the last commit.
+        if let Some(payload) = positions::encode(positions) {
+            commit.set_payload(&payload);
+        }
+        commit.commit()?;
         // Tantivy syncs the directory before it renames the new list of segments into place, and
         // not after: without this, a power cut could bring the former list back.
         Ok(self.fence.0.sync_directory()?)

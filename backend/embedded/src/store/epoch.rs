@@ -1,6 +1,7 @@
 //! Whether the log is still the one that the positions are of (CORRECTNESS, rule 14).
 
-use chat_core::port::log::{Group, PartitionId, Topic};
+use chat_core::port::log::{Group, LogId, PartitionId, Topic};
+use chat_core::port::search::IndexPosition;
 use chat_core::port::store::{Error, Position};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -20,6 +21,9 @@ enum Change {
     Recreated,
     /// It ends before what has been applied: what is left of it has been applied.
     Truncated,
+    /// The index has read another log, or a part or an epoch of this one that neither the log nor the
+    /// store knows any more: both went back in time, and will give offsets and revisions again.
+    Forgotten,
 }
 
 impl Rows {
@@ -29,25 +33,43 @@ impl Rows {
     /// A position of a re-created topic goes back to its start. One of a truncated topic goes back to
     /// its end, not further: everything below has been applied, and applying an old edit again under
     /// the new epoch would put it above later ones.
-    pub(crate) async fn agree(&self, log: &Found) -> Result<[u32; Topic::ALL.len()], Error> {
+    ///
+    /// `index` is what the index has recorded as read: it is a third memory of the log, beside the
+    /// log itself and the store.
+    pub(crate) async fn agree(
+        &self,
+        log: &Found,
+        index: &[IndexPosition],
+    ) -> Result<[u32; Topic::ALL.len()], Error> {
         let mut work = self.begin_immediate().await?;
         let mut epochs = [0; Topic::ALL.len()];
         for topic in Topic::ALL {
             let extent = log.topics[topic as usize];
             let known = known(&mut work.inner, topic).await?;
             let positions = positions(&mut work.inner, topic).await?;
-            let change = change(known.map(|(id, _)| id), log.id, extent, &positions);
-            let epoch = known.map_or(0, |(_, epoch)| epoch).max(extent.epoch)
-                + u32::from(change != Change::None);
+            let read = index.iter().find(|read| read.partition == partition(topic));
+            let agreed = known.map_or(0, |(_, epoch)| epoch).max(extent.epoch);
+            let change = match change(known.map(|(id, _)| id), log.id, extent, &positions) {
+                Change::None
+                    if read.is_some_and(|read| is_forgotten(read, log.id, extent, agreed)) =>
+                {
+                    Change::Forgotten
+                }
+                change => change,
+            };
+            let epoch =
+                agreed.max(read.map_or(0, |read| read.epoch)) + u32::from(change != Change::None);
             if change != Change::None {
                 tracing::error!(
                     topic = topic.name(),
                     epoch,
                     log.start = extent.start,
                     log.next = extent.next,
+                    index.read = ?read,
                     change = ?change,
-                    "the log is not the one that was applied: it was re-created or truncated, and \
-                     what was acknowledged but not yet applied is lost; going on in a new epoch"
+                    "the log is not the one that was applied or indexed: it was re-created, \
+                     truncated or restored, and what was acknowledged since and not yet applied is \
+                     lost; going on in a new epoch"
                 );
             }
             for (group, position) in positions {
@@ -64,6 +86,15 @@ impl Rows {
         }
         work.inner.commit().await.map_err(told)?;
         Ok(epochs)
+    }
+
+    /// Sends a group back to records that it has to read again.
+    pub(crate) async fn rewind(&self, group: Group, position: Position) -> Result<(), Error> {
+        let mut work = self.begin_immediate().await?;
+        put_position(&mut work.inner, group, partition(group.topic()), position).await?;
+        work.inner.commit().await.map_err(told)?;
+        self.progress.applied(group, position.next);
+        Ok(())
     }
 
     /// Reads how far every group is.
@@ -99,6 +130,13 @@ fn change(
     Change::None
 }
 
+/// Whether the index has read what the log and the store do not know. `agreed` is the epoch that
+/// these two know of.
+fn is_forgotten(read: &IndexPosition, log: [u8; 16], extent: Extent, agreed: u32) -> bool {
+    let is_cut = read.epoch == agreed && read.next > extent.next;
+    read.log != LogId::from_bytes(log) || read.epoch > agreed || is_cut
+}
+
 fn moved(position: Position, change: Change, extent: Extent, epoch: u32) -> Position {
     match change {
         Change::None => Position { epoch, ..position },
@@ -112,7 +150,7 @@ fn moved(position: Position, change: Change, extent: Extent, epoch: u32) -> Posi
             epoch,
             last_uid: None,
         },
-        Change::Truncated => Position { epoch, ..position },
+        Change::Truncated | Change::Forgotten => Position { epoch, ..position },
     }
 }
 

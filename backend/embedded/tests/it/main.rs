@@ -4,3 +4,4 @@
 mod contract;
 mod examine;
 mod files;
+mod index;

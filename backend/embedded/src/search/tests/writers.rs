@@ -60,7 +60,7 @@ async fn end_writers_during_merges(end: End) {
     assert_eq!(stray_files(&index), HashSet::new());
 }
 
-fn fail(index: &Index) {
+pub(super) fn fail(index: &Index) {
     let failed: Result<(), Error> = index
         .inner
         .write(|_| Err(TantivyError::InternalError("told to fail".to_owned())));
