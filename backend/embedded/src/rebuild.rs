@@ -102,6 +102,9 @@ fn compare(
     if read.next > stored.next || read.next > log.next {
         return Verdict::Stale("the index has read more than the store has applied");
     }
+    if !read.whole {
+        return Verdict::Stale("the index lacks messages whose records the log has lost");
+    }
     if read.next >= indexed.next {
         return Verdict::Current;
     }

@@ -2,7 +2,7 @@
 //! documents of the same commit and with no others.
 //!
 //! The payload is a CRC-32C of what follows it, and one line for each partition: topic, partition,
-//! log, epoch, next offset, and 1 where nothing below is missing. Its checksum is its own, because it is also read where the rest of the
+//! log, epoch, next offset, and whether all below is there. Its checksum is its own, because it is also read where the rest of the
 //! list of segments is damaged.
 
 use std::fmt::Write as _;
@@ -12,6 +12,11 @@ use chat_core::port::log::{LogId, PartitionId, Topic};
 use chat_core::port::search::IndexPosition;
 
 use super::META_FILE;
+
+/// The index holds all messages below its position.
+const WHOLE: &str = "whole";
+/// It lacks some that the log does not have any more.
+const PARTIAL: &str = "partial";
 
 /// The recorded positions with these in place of those of the same partitions, in order of partition.
 pub(super) fn merge(recorded: &[IndexPosition], new: &[IndexPosition]) -> Vec<IndexPosition> {
@@ -28,14 +33,14 @@ pub(super) fn encode(positions: &[IndexPosition]) -> Option<String> {
     for position in positions {
         let PartitionId { topic, index } = position.partition;
         let log = u128::from_be_bytes(*position.log.as_bytes());
+        let extent = if position.whole { WHOLE } else { PARTIAL };
         // Writing to a string does not fail.
         let _ = write!(
             lines,
-            "\n{} {index} {log:032x} {} {} {}",
+            "\n{} {index} {log:032x} {} {} {extent}",
             topic.name(),
             position.epoch,
-            position.next,
-            u8::from(position.whole)
+            position.next
         );
     }
     let checksum = crc32c::crc32c(lines.as_bytes());
@@ -67,7 +72,11 @@ fn decode_line(line: &str) -> Option<IndexPosition> {
         log: LogId::from_bytes(log.to_be_bytes()),
         epoch: fields.next()?.parse().ok()?,
         next: fields.next()?.parse().ok()?,
-        whole: fields.next()? == "1",
+        whole: match fields.next()? {
+            WHOLE => true,
+            PARTIAL => false,
+            _ => return None,
+        },
     })
 }
 
@@ -91,7 +100,7 @@ mod tests {
             log: LogId::from_bytes([0x0f; 16]),
             epoch: 7,
             next,
-            whole: next > 0,
+            whole: index != 3,
         }
     }
 

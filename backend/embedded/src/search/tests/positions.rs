@@ -15,7 +15,7 @@ fn position(index: u32, next: u64) -> IndexPosition {
         log: LogId::from_bytes([0xab; 16]),
         epoch: 3,
         next,
-        whole: true,
+        whole: index == 0,
     }
 }
 
