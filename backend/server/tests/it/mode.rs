@@ -18,11 +18,13 @@ pub(crate) fn config(data: &Path, flags: &[&str]) -> Config {
         #[command(flatten)]
         config: Config,
     }
-    let base = [
-        "chatd",
-        "--listen=127.0.0.1:0",
-        "--admin-listen=127.0.0.1:0",
-    ];
+    let program = std::iter::once("chatd".into());
+    Flags::parse_from(program.chain(line(data, flags))).config
+}
+
+/// The same as the flags of a command line.
+pub(crate) fn line(data: &Path, flags: &[&str]) -> Vec<OsString> {
+    let base = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
     let mut line: Vec<OsString> = base.iter().chain(flags).map(Into::into).collect();
     // A create that is not acknowledged in time is refused, as it should be; a test that is about
     // something else should not see it because the machine is busy.
@@ -54,7 +56,7 @@ pub(crate) fn config(data: &Path, flags: &[&str]) -> Config {
         ];
         line.extend(own.map(OsString::from));
     }
-    Flags::parse_from(line).config
+    line
 }
 
 /// Makes what a server wants to find.
@@ -68,6 +70,20 @@ pub(crate) async fn prepare(config: &Config) -> Result<(), boot::Error> {
 /// Whether this run is about the engines; a test that is about the embedded default alone ends then.
 pub(crate) fn on_engines() -> bool {
     database().is_some()
+}
+
+/// The four URLs, where they are set.
+#[cfg(feature = "failpoints")]
+pub(crate) fn urls() -> impl Iterator<Item = (&'static str, String)> {
+    let names = [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "KAFKA_BROKERS",
+        "ELASTICSEARCH_URL",
+    ];
+    names
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var(name).ok()?)))
 }
 
 fn database() -> Option<String> {

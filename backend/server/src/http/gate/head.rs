@@ -45,8 +45,8 @@ impl<'b> Head<'b> {
             }
         }
         let method = Method::from_bytes(request.method?.as_bytes()).ok()?;
-        // Its answer has a length and no body.
-        if method == Method::HEAD {
+        // The answer to the one has a length and no body; what follows the answer to the other may be no HTTP.
+        if method == Method::HEAD || method == Method::CONNECT {
             return None;
         }
         Some(Self {
@@ -131,6 +131,7 @@ mod tests {
             b"OPTIONS * HTTP/1.1\r\n\r\n",
             b"POST /x#y HTTP/1.1\r\n\r\n",
             b"HEAD /x HTTP/1.1\r\n\r\n",
+            b"CONNECT /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
             b"POST /x HTTP/1.1\r\nHost: a\r\n",
             b"\x16\x03\x01",
             b"",

@@ -15,8 +15,17 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::harness::PATIENCE;
+use crate::mode;
 
 const SIGABRT: i32 = 6;
+const FLAGS: [&str; 5] = [
+    // Numbers that were lost become void after twice this time.
+    "--create-deadline-ms=2000",
+    "--reconcile-every=0",
+    "--lag-every-ms=100",
+    "--log=warn,chat_server::boot=info",
+    "--log-format=json",
+];
 
 pub(super) struct Child {
     process: tokio::process::Child,
@@ -50,26 +59,33 @@ pub(super) fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chatd"));
     command
         .env_clear()
+        .envs(mode::urls())
         .current_dir(data)
-        .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
-        // Numbers that were lost become void after twice this time.
-        .arg("--create-deadline-ms=2000")
-        .args(["--reconcile-every=0", "--lag-every-ms=100"])
-        .args(["--log=warn,chat_server::boot=info", "--log-format=json"])
-        .arg("--data-dir")
-        .arg(data)
+        .args(mode::line(data, &FLAGS))
         .kill_on_drop(true);
     command
 }
 
 impl Child {
+    /// The settings that it has.
+    pub(super) fn config(data: &Path) -> chat_server::config::Config {
+        mode::config(data, &FLAGS)
+    }
+
     /// Starts it and waits until it is ready, or until it has ended before that.
-    pub(super) async fn start(data: &Path, failpoint: Option<&str>) -> Result<Self, End> {
+    pub(super) async fn start(data: &Path) -> Result<Self, End> {
+        Self::run(command(data)).await
+    }
+
+    /// The same with a failpoint, and with further flags.
+    pub(super) async fn armed(data: &Path, failpoint: &str, flags: &[&str]) -> Result<Self, End> {
         let mut command = command(data);
+        command.env("CHATD_FAILPOINT", failpoint).args(flags);
+        Self::run(command).await
+    }
+
+    async fn run(mut command: Command) -> Result<Self, End> {
         command.stderr(Stdio::piped());
-        if let Some(failpoint) = failpoint {
-            command.env("CHATD_FAILPOINT", failpoint);
-        }
         let mut process = command.spawn().unwrap();
         let stderr = process.stderr.take().expect("it is piped");
         let mut lines = BufReader::new(stderr).lines();

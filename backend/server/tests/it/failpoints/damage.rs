@@ -7,18 +7,23 @@ use chat_client::admin::{Admin, LetterQuery};
 use chat_core::event::{Event, Line, MessageEdited, MessagesCreated};
 use chat_core::port::Ports;
 use chat_core::port::log::{Headers, NewRecord, Origin, PartitionId, Topic};
-use chat_embedded::open::{Config, open};
+use chat_embedded::open;
+use chat_server::boot::{Role, Running};
+use chat_server::config::Config;
 use chat_wire::admin::dlq::{Order, State};
 use chat_wire::admin::reconcile;
 use chat_wire::ids::MessageNumber;
 use chat_wire::time::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::child::Child;
 use super::drive::{self, OLD_MESSAGES};
-use crate::harness::{Chat, eventually};
+use crate::harness::{self, Chat, eventually};
+use crate::mode;
 
 /// Longer than the store takes while it refuses, and well within the rules.
 const SENDER: &str = "somebody with a long name";
@@ -40,14 +45,16 @@ pub(super) enum Damage {
     Collision,
     /// A create whose number is two above the next one.
     Gap,
-    /// The log is gone.
+    /// The log is gone, or ends before what was applied.
     OtherLog,
     /// The index is gone.
     NoIndex,
-    /// The records are older than the log keeps them.
+    /// The log keeps no record that was applied.
     OldLog,
     /// A count that its rows contradict.
     WrongCount,
+    /// The counters are gone.
+    NoCounters,
 }
 
 /// What the damage makes true beside what was acknowledged.
@@ -64,53 +71,67 @@ pub(super) struct Expected {
 }
 
 impl Damage {
+    /// Flags of the process that is to crash.
+    pub(super) const fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::OldLog => &["--log-retention-hours=0"],
+            _ => &[],
+        }
+    }
+
     /// Does it, while nobody has the data.
-    pub(super) async fn inflict(self, data: &Path, old: &[Chat]) -> Expected {
+    pub(super) async fn inflict(self, path: &Path, old: &[Chat]) -> Expected {
         let mut expected = Expected::default();
         let chat = old[0];
+        let data = &Data::new(path);
         match self {
-            Self::Nothing => {}
+            Self::Nothing | Self::OldLog => {}
             Self::Garbage => {
                 expected.letters = 3;
                 for text in ["one", "two", "three"] {
-                    append(data, Topic::Messages, garbage(text)).await;
+                    data.append(Topic::Messages, garbage(text)).await;
                 }
             }
             Self::Refused => {
                 expected.letters = 1;
-                forbid_long_senders(data).await;
+                data.forbid_long_senders().await;
                 let (record, body) = create(chat, OLD_MESSAGES + 1, Some(SENDER));
-                append(data, Topic::Messages, record).await;
+                data.append(Topic::Messages, record).await;
                 expected.bodies.push((chat, body));
             }
             Self::Letter => {
                 expected.letters = 1;
                 let body = drive::body();
-                append(data, Topic::MessagesDlq, edit(chat, 1, &body)).await;
+                data.append(Topic::MessagesDlq, edit(chat, 1, &body)).await;
                 expected.edited = Some((chat, 1, body));
             }
             Self::Collision => {
                 let (record, body) = create(chat, 3, None);
-                append(data, Topic::Messages, record).await;
+                data.append(Topic::Messages, record).await;
                 expected.bodies.push((chat, body));
             }
             Self::Gap => {
                 let (record, body) = create(chat, OLD_MESSAGES + 3, None);
-                append(data, Topic::Messages, record).await;
+                data.append(Topic::Messages, record).await;
                 expected.bodies.push((chat, body));
+            }
+            Self::OtherLog if mode::on_engines() => {
+                // Every partition ends before what was applied.
+                data.sql("UPDATE log_positions SET next = next + 1000 WHERE next > 0")
+                    .await;
             }
             Self::OtherLog => {
                 for name in ["log.db", "log.db-wal", "log.db-shm"] {
-                    let _ = std::fs::remove_file(data.join(name));
+                    let _ = std::fs::remove_file(path.join(name));
                 }
             }
-            Self::NoIndex => std::fs::remove_dir_all(data.join("index")).unwrap(),
-            Self::OldLog => sql(data, "log.db", "UPDATE batches SET appended_at = 1").await,
+            Self::NoIndex => std::fs::remove_dir_all(path.join("index")).unwrap(),
             Self::WrongCount => {
                 expected.drift = true;
                 let text = "UPDATE chats SET messages_count = messages_count + 5 WHERE number = 1";
-                sql(data, "store.db", text).await;
+                data.sql(text).await;
             }
+            Self::NoCounters => data.forget_counters().await,
         }
         expected
     }
@@ -126,20 +147,20 @@ impl Damage {
     }
 
     /// Puts right what the crash left, while nobody has the data.
-    pub(super) async fn repair(self, data: &Path) {
+    pub(super) async fn repair(self, path: &Path) {
         if self == Self::Letter {
             // A claim of a replay holds for a minute.
             let text = "UPDATE dead_letters SET decided_at = 1";
-            sql(data, "store.db", text).await;
+            Data::new(path).sql(text).await;
         }
     }
 
     /// Sees that everything becomes true that should.
-    pub(super) async fn settle(self, child: &Child, data: &Path, expected: &Expected) {
+    pub(super) async fn settle(self, child: &Child, path: &Path, expected: &Expected) {
         drive::settled(child).await;
         if self == Self::Refused {
             assert_eq!(letters(child, Some(State::Waiting)).await, expected.letters);
-            sql(data, "store.db", "DROP TRIGGER short_senders").await;
+            Data::new(path).allow_long_senders().await;
         }
         if matches!(self, Self::Letter | Self::Refused) {
             eventually("the letters are replayed", async || {
@@ -178,23 +199,95 @@ pub(super) async fn letters(child: &Child, state: Option<State>) -> usize {
     child.admin.letters(&query).await.unwrap().letters.len()
 }
 
-async fn forbid_long_senders(data: &Path) {
-    let text = "CREATE TRIGGER short_senders BEFORE INSERT ON messages WHEN length(NEW.sender) > 10 \
-                BEGIN SELECT RAISE(ABORT, 'the sender is too long'); END";
-    sql(data, "store.db", text).await;
+/// The data, where nobody else has them.
+struct Data<'a> {
+    path: &'a Path,
+    config: Config,
 }
 
-async fn sql(data: &Path, file: &str, text: &'static str) {
-    let options = SqliteConnectOptions::new().filename(data.join(file));
+impl<'a> Data<'a> {
+    fn new(path: &'a Path) -> Self {
+        let config = Child::config(path);
+        Self { path, config }
+    }
+
+    async fn append(&self, topic: Topic, record: NewRecord) {
+        if mode::on_engines() {
+            let running = Running::start(self.config.clone(), Role::Api)
+                .await
+                .unwrap();
+            harness::append(running.backend().ports().log.as_ref(), topic, record).await;
+            running.stop().await;
+            return;
+        }
+        let Ports { log, life, .. } = open::open(&open::Config::new(self.path)).await.unwrap();
+        log.append(topic, record).await.unwrap();
+        life.close().await;
+    }
+
+    /// On the store.
+    async fn sql(&self, text: &'static str) {
+        match &self.config.engines.database_url {
+            Some(url) => {
+                let mut mysql = sqlx::MySqlConnection::connect(url).await.unwrap();
+                mysql.execute(text).await.unwrap();
+                mysql.close().await.unwrap();
+            }
+            None => sqlite(&self.path.join("store.db"), text).await,
+        }
+    }
+
+    async fn forbid_long_senders(&self) {
+        self.sql(match mode::on_engines() {
+            true => "ALTER TABLE messages MODIFY sender VARCHAR(10) NULL",
+            false => {
+                "CREATE TRIGGER short_senders BEFORE INSERT ON messages WHEN length(NEW.sender) > 10 \
+                 BEGIN SELECT RAISE(ABORT, 'the sender is too long'); END"
+            }
+        })
+        .await;
+    }
+
+    async fn allow_long_senders(&self) {
+        self.sql(match mode::on_engines() {
+            true => "ALTER TABLE messages MODIFY sender VARCHAR(255) NULL",
+            false => "DROP TRIGGER short_senders",
+        })
+        .await;
+    }
+
+    /// On the engines; the embedded counters are gone with every process.
+    async fn forget_counters(&self) {
+        let engines = &self.config.engines;
+        let Some(url) = &engines.redis_url else {
+            return;
+        };
+        forget_keys(url, &engines.redis_prefix).await;
+    }
+}
+
+/// Removes the keys that begin so, as a server of Redis that lost them.
+async fn forget_keys(url: &str, prefix: &str) {
+    let server = url.trim_start_matches("redis://").split('/').next();
+    let mut redis = TcpStream::connect(server.unwrap()).await.unwrap();
+    let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do \
+                  redis.call('DEL', key) end return 'gone'";
+    let words = ["EVAL", script, "0", &format!("{prefix}*")];
+    let mut command = format!("*{}\r\n", words.len());
+    for word in words {
+        command += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    redis.write_all(command.as_bytes()).await.unwrap();
+    let mut answer = [0; 10];
+    redis.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"$4\r\ngone\r\n");
+}
+
+async fn sqlite(file: &Path, text: &'static str) {
+    let options = SqliteConnectOptions::new().filename(file);
     let mut sqlite = SqliteConnection::connect_with(&options).await.unwrap();
     sqlite.execute(text).await.unwrap();
     sqlite.close().await.unwrap();
-}
-
-async fn append(data: &Path, topic: Topic, record: NewRecord) {
-    let Ports { log, life, .. } = open(&Config::new(data)).await.unwrap();
-    log.append(topic, record).await.unwrap();
-    life.close().await;
 }
 
 fn garbage(text: &str) -> NewRecord {

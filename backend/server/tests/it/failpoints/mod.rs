@@ -1,7 +1,7 @@
 //! A crash at every failpoint: the real program aborts there, is started again, and keeps its promises.
 //!
-//! `cargo test -p chat-server --features failpoints --test it failpoints` runs them on the embedded default.
-//! A failpoint that is never reached fails its test.
+//! `cargo test -p chat-server --features failpoints --test it failpoints` runs them on the embedded default, and
+//! on the engines where their four URLs are set. A failpoint that is never reached fails its test.
 
 mod check;
 mod child;
@@ -59,7 +59,7 @@ const fn plan(point: Failpoint) -> Plan {
         Point::VoidWriteCommit | Point::VoidCommitSignal => (&[1], &[Damage::Gap]),
         Point::RecoveryReadRestore
         | Point::RecoveryClaimRefill
-        | Point::RecoveryGenerationRestore => (&[1, 2], NOTHING),
+        | Point::RecoveryGenerationRestore => (&[1, 2], &[Damage::NoCounters]),
         Point::EpochWriteCommit | Point::EpochStoreLog => (&[1], &[Damage::OtherLog]),
         Point::RebuildFillRemove | Point::RebuildRemoveMove => (&[1], &[Damage::NoIndex]),
         Point::PruneDeleteCommit => (&[1], &[Damage::OldLog]),
@@ -68,9 +68,21 @@ const fn plan(point: Failpoint) -> Plan {
     Plan { counts, damages }
 }
 
+fn is_reached(place: Place) -> bool {
+    match place {
+        Place::Both => true,
+        Place::Embedded => !mode::on_engines(),
+        Place::Engines => mode::on_engines(),
+    }
+}
+
 /// Prepares data, crashes at the failpoint, starts again and holds everything against what was acknowledged.
+#[expect(
+    clippy::print_stdout,
+    reason = "what was compared is a part of the answer"
+)]
 async fn crash(point: Failpoint) {
-    if mode::on_engines() || point.place() == Place::Engines {
+    if !is_reached(point.place()) {
         return;
     }
     let Plan { counts, damages } = plan(point);
@@ -86,21 +98,20 @@ async fn crash(point: Failpoint) {
 
 async fn crash_once(data: &Path, point: Failpoint, armed: &str, damage: Damage) -> Checked {
     let ledger = Ledger::default();
-    let child = Child::start(data, None).await.expect("a first start");
+    mode::prepare(&Child::config(data)).await.unwrap();
+    let child = Child::start(data).await.expect("a first start");
     let old = drive::prepare(&child, &ledger).await;
     child.stop().await;
     let expected = damage.inflict(data, &old).await;
 
-    let end = match Child::start(data, Some(armed)).await {
+    let end = match Child::armed(data, armed, damage.flags()).await {
         Ok(child) => drive::until_the_end(child, &ledger, &old, damage).await,
         Err(end) => end,
     };
     assert!(end.is_of(point), "{armed} is not what ended it: {end:?}");
 
     damage.repair(data).await;
-    let child = Child::start(data, None)
-        .await
-        .expect("a start after the crash");
+    let child = Child::start(data).await.expect("a start after the crash");
     damage.settle(&child, data, &expected).await;
     let checked = check::promises(&child, &ledger, &expected).await;
     child.stop().await;
@@ -173,7 +184,7 @@ async fn failpoints_are_listed_and_a_wrong_one_is_refused() {
         .collect();
     let all: Vec<&str> = Failpoint::ALL.iter().map(|point| point.name()).collect();
     assert_eq!(names, all);
-    let refused: Option<End> = Child::start(data.path(), Some("nowhere")).await.err();
+    let refused: Option<End> = Child::armed(data.path(), "nowhere", &[]).await.err();
     let refused = refused.expect("there is no such failpoint");
     assert!(
         refused.said.contains("there is no failpoint \"nowhere\""),
