@@ -2,22 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::time::Instant;
+use std::sync::Arc;
 
 use chat_client::client::Client;
 use chat_client::messages::Span;
 use chat_client::pages::walk;
 use chat_client::search::Query;
-use chat_wire::admin::reconcile::{Order, Phase};
 use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::messages::Message;
-use chat_wire::problem::Code;
-use chat_wire::search::Sort;
+use chat_wire::search::{Hit, Sort};
 
 use crate::Failure;
 use crate::ledger::Operation;
 use crate::load::{COMMON, Load};
-use crate::system::{LOOK_AGAIN, SETTLING, System};
+use crate::reconciled;
+use crate::system::{SETTLING, System};
 
 /// Items of one page.
 const PAGE: u32 = 1_000;
@@ -64,6 +63,29 @@ impl Verdict {
         if !holds {
             self.breaches.entry(promise).or_default().push(detail());
         }
+    }
+
+    /// Notes a broken promise where something failed that must succeed.
+    pub(crate) fn succeeds<T>(
+        &mut self,
+        promise: &'static str,
+        outcome: Result<T, impl fmt::Display>,
+    ) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.must(promise, false, || error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Adds a figure that must not be 0: a case in which nothing happened has proved nothing.
+    pub(crate) fn happened(&mut self, name: &'static str, count: usize) {
+        self.figure(name, count);
+        self.must("the case did what it is about", count > 0, || {
+            format!("{name}: 0")
+        });
     }
 
     /// Whether every promise was kept.
@@ -127,8 +149,19 @@ pub(crate) async fn all_hits(
     chat: Option<ChatNumber>,
     text: &str,
     sort: Sort,
-) -> Result<Vec<chat_wire::search::Hit>, Failure> {
-    let mut hits = Vec::new();
+) -> Result<Vec<Hit>, Failure> {
+    Ok(found(client, token, chat, text, sort).await?.0)
+}
+
+/// Every hit, in order, and whether every page of them says that it is complete.
+pub(crate) async fn found(
+    client: &Client,
+    token: AppToken,
+    chat: Option<ChatNumber>,
+    text: &str,
+    sort: Sort,
+) -> Result<(Vec<Hit>, bool), Failure> {
+    let (mut hits, mut complete) = (Vec::new(), true);
     walk(
         None,
         async |cursor| {
@@ -143,22 +176,38 @@ pub(crate) async fn all_hits(
         },
         |page| {
             hits.extend(page.hits);
+            complete &= page.complete;
             Ok::<_, chat_client::error::Error>(true)
         },
     )
     .await?;
-    Ok(hits)
+    Ok((hits, complete))
 }
 
-/// Waits until everything is settled, and compares it with what a load did.
+/// Creates once more in each chat, waits until everything is settled, and compares it with what a load
+/// did. Reconciliation runs only afterwards, and has nothing to do.
 pub(crate) async fn load(
+    system: &System,
+    load: &Arc<Load>,
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
+    let probed = load.probe().await?;
+    verdict.figure(
+        "every chat takes creates",
+        format!("within {} ms", probed.as_millis()),
+    );
+    let drained = system.drained(SETTLING).await?;
+    verdict.figure("drained after", format!("{} ms", drained.as_millis()));
+    compare(system, load, verdict).await?;
+    reconciled::nothing_to_do(system, load.token, verdict).await
+}
+
+/// Compares what is there with what a load did.
+pub(crate) async fn compare(
     system: &System,
     load: &Load,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
-    let drained = system.drained(SETTLING).await?;
-    verdict.figure("drained after", format!("{} ms", drained.as_millis()));
-    verdict.figure("reconciliation", reconcile(system, load).await?);
     let operations = load.ledger.operations();
     report(&operations, verdict);
     let mut by_chat: BTreeMap<ChatNumber, Vec<&Operation>> = BTreeMap::new();
@@ -182,50 +231,12 @@ pub(crate) async fn load(
     Ok(())
 }
 
-/// Has the system reconcile an application once, all of it; returns what that found and did.
-async fn reconcile(system: &System, load: &Load) -> Result<String, Failure> {
-    let admin = system.admin()?;
-    let order = Order {
-        token: Some(load.token),
-        full: true,
-        execute: true,
-        ..Order::default()
-    };
-    let started = Instant::now();
-    let run = loop {
-        match admin.reconcile(&order).await {
-            Ok(run) => break run,
-            // The schedule has one under way.
-            Err(error) if error.code() == Some(Code::Busy) && started.elapsed() < SETTLING => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
-    loop {
-        let last = admin.runs().await?.last;
-        if let Some(last) = last.filter(|last| last.id == run.id) {
-            return match last.phase {
-                Phase::Finished => Ok(format!(
-                    "{} planned, {} done, {} wait, {} failed",
-                    last.planned, last.done, last.waits, last.failed
-                )),
-                _ => Err(format!("reconciliation: {:?} {:?}", last.phase, last.detail).into()),
-            };
-        }
-        if started.elapsed() > SETTLING {
-            return Err("the reconciliation does not end".into());
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
 /// What the ledger says by itself.
 fn report(operations: &[Operation], verdict: &mut Verdict) {
     let acknowledged = operations.iter().filter(|op| op.number.is_some()).count();
     let repeated = operations.iter().filter(|op| op.sends > 1).count();
     verdict.figure("creates begun", operations.len());
-    verdict.figure("acknowledged", acknowledged);
+    verdict.happened("acknowledged", acknowledged);
     verdict.figure("never acknowledged", operations.len() - acknowledged);
     verdict.figure("sent more than once", repeated);
     for operation in operations {
@@ -324,9 +335,12 @@ async fn searchable(
             )
         },
     );
-    let hits = all_hits(client, token, Some(chat), common, Sort::Number).await?;
-    let found: Vec<&Message> = hits.iter().map(|hit| &hit.message).collect();
-    verdict.must("index equals store", found.into_iter().eq(messages), || {
+    let (hits, complete) = found(client, token, Some(chat), common, Sort::Number).await?;
+    let hit: Vec<&Message> = hits.iter().map(|hit| &hit.message).collect();
+    verdict.must("search is complete once drained", complete, || {
+        format!("chat {chat}: it says that hits may be missing")
+    });
+    verdict.must("index equals store", hit.into_iter().eq(messages), || {
         format!(
             "chat {chat}: {} found, {} stored",
             hits.len(),

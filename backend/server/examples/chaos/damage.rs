@@ -179,6 +179,49 @@ pub(crate) async fn falsify_chats_count(
     }
 }
 
+/// Forgets every message of a chat, and that there ever was one. Nobody may apply messages meanwhile.
+pub(crate) async fn forget_rows(
+    token: AppToken,
+    chat: ChatNumber,
+    mode: &Mode,
+    data: &Path,
+) -> Result<(), Failure> {
+    let hex = token.reveal();
+    let (delete, reset) = (
+        "DELETE FROM messages",
+        "UPDATE chats SET messages_count = 0, highest = 0, settled_through = 0",
+    );
+    match mode {
+        Mode::Engines(engines) => {
+            let token = format!("application_token = UNHEX('{hex}')");
+            let delete = format!("{delete} WHERE {token} AND chat_number = {chat}");
+            let reset = format!("{reset} WHERE {token} AND number = {chat}");
+            engines::sql_on(engines, &format!("{delete}; {reset}")).await
+        }
+        Mode::Embedded => {
+            let token = format!("application_token = x'{hex}'");
+            let delete = format!("{delete} WHERE {token} AND chat_number = {chat}");
+            let reset = format!("{reset} WHERE {token} AND number = {chat}");
+            embedded::write(data, &format!("{delete}; {reset}")).await
+        }
+    }
+}
+
+/// Puts the positions of groups back to the beginning: every record comes a second time, long after what
+/// came behind it. Nobody may read meanwhile.
+pub(crate) async fn read_again(groups: &[&str], mode: &Mode, data: &Path) -> Result<(), Failure> {
+    for group in groups {
+        let sql = format!(
+            "UPDATE log_positions SET next = 0, last_uid = NULL WHERE group_name = '{group}'"
+        );
+        match mode {
+            Mode::Engines(engines) => engines::sql_on(engines, &sql).await?,
+            Mode::Embedded => embedded::write(data, &sql).await?,
+        }
+    }
+    Ok(())
+}
+
 /// The longest sender that the database takes while [`Cause`] is there.
 pub(crate) const LONGEST_SENDER: usize = 10;
 

@@ -24,6 +24,8 @@ pub(crate) struct Operation {
     pub(crate) other: Option<MessageNumber>,
     /// How often it was sent.
     pub(crate) sends: u32,
+    /// When it was acknowledged for the first time.
+    pub(crate) acknowledged_at: Option<Instant>,
 }
 
 /// All operations, in memory for the checker and in a file for people.
@@ -58,6 +60,7 @@ impl Ledger {
                 number: None,
                 other: None,
                 sends: 0,
+                acknowledged_at: None,
             });
             operations.len() - 1
         };
@@ -78,6 +81,7 @@ impl Ledger {
             let operation = &mut operations[id];
             operation.sends += 1;
             if let Ok(number) = answer {
+                operation.acknowledged_at.get_or_insert_with(Instant::now);
                 let first = *operation.number.get_or_insert(number);
                 if first != number {
                     operation.other = Some(number);

@@ -34,8 +34,9 @@ pub(crate) async fn end(engines: &Engines, topic: &str) -> Result<u64, Failure> 
         .await?;
     let mut all = 0;
     for line in told.lines() {
-        let offset = line.rsplit(':').next().unwrap_or_default();
-        all += offset.trim().parse::<u64>().unwrap_or(0);
+        let offset = line.rsplit(':').next().unwrap_or_default().trim();
+        let offset = offset.parse::<u64>();
+        all += offset.map_err(|_| format!("no offset of {topic} in {line:?}"))?;
     }
     Ok(all)
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::ledger::Ledger;
-use crate::system::System;
+use crate::system::{SETTLING, System};
 
 /// Every body contains it.
 pub(crate) const COMMON: &str = "create ";
@@ -168,6 +168,33 @@ impl Load {
         Running(running)
     }
 
+    /// Creates once in each chat, tried until it is answered; returns how long the last one took.
+    pub(crate) async fn probe(self: &Arc<Self>) -> Result<Duration, Failure> {
+        let began = Instant::now();
+        let mut probes = JoinSet::new();
+        for (nth, chat) in self.chats.iter().copied().enumerate() {
+            let load = Arc::clone(self);
+            probes.spawn(async move {
+                let client = &load.clients[nth % load.clients.len()];
+                let key = IdempotencyKey::random();
+                let body = format!("{COMMON}probe {}", key.as_str());
+                let id = load.ledger.begin(chat, &body, &key)?;
+                while load.send(client, id, chat, &body, &key).await?.is_some() {
+                    if began.elapsed() > SETTLING {
+                        return Err(format!("chat {chat} does not come back").into());
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok::<_, Failure>(began.elapsed())
+            });
+        }
+        let mut last = Duration::ZERO;
+        while let Some(done) = probes.join_next().await {
+            last = last.max(done??);
+        }
+        Ok(last)
+    }
+
     /// Lets no create begin any more.
     pub(crate) fn stop(&self) {
         self.limit.store(0, Ordering::Relaxed);
@@ -178,6 +205,11 @@ impl Load {
         self.begun
             .load(Ordering::Relaxed)
             .min(self.limit.load(Ordering::Relaxed))
+    }
+
+    /// How many have ever begun, whether or not more may begin.
+    pub(crate) fn begun_ever(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// What came back since this was asked last.

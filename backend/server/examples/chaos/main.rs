@@ -13,9 +13,12 @@ mod letters;
 mod load;
 mod mode;
 mod open;
+mod oracle;
 mod process;
 mod proxy;
 mod raw;
+mod reconciled;
+mod stream;
 mod system;
 mod terminal;
 
@@ -41,7 +44,12 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Common {
     /// The program to prove
-    #[arg(long, global = true, default_value = "target/release/chatd")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "target/release/chatd",
+        overrides_with = "chatd"
+    )]
     chatd: PathBuf,
     /// Where data, logs and the ledger go; a temporary directory if absent
     #[arg(long, global = true)]
@@ -85,6 +93,20 @@ enum Case {
     Letters(case::letters::Plan),
     /// A log that is re-created under running processes (engines)
     Relog(case::relog::Plan),
+    /// An engine that goes back in time while everything runs on (engines)
+    Failover(case::failover::Plan),
+    /// Log, store and index put back from an older copy, alone and in pairs, and -wal files removed (embedded)
+    Restore(case::restore::Plan),
+    /// What was created is read by another API process
+    Visible(case::visible::Plan),
+    /// Walks through a chat in every direction while writers append and delete
+    Pages(case::pages::Plan),
+    /// Readers that follow chats, come and go, and some that stop reading
+    Tail(case::tail::Plan),
+    /// Index and rows dropped and made again while clients write on
+    Rebuild(case::rebuild::Plan),
+    /// A crash at every failpoint, once each (a chatd with --features failpoints)
+    Crash(case::crash::Plan),
     /// Starts that cannot succeed, or not yet, and what they say (engines)
     Start(case::start::Plan),
     /// What lag and metrics say of workers that are idle, loaded, frozen, killed or missing, and when (engines)
@@ -149,7 +171,8 @@ async fn run(cli: Cli, seed: u64, verdict: &mut check::Verdict) -> Result<(), Fa
         chatd: cli.common.chatd,
         work,
         mode,
-        flags: Vec::new(),
+        // What only reconciliation repairs is broken until it runs, and would not be seen after it.
+        flags: vec!["--reconcile-every=0"],
         split: None,
     };
     let shape = cli.common.shape;
@@ -180,6 +203,13 @@ async fn dispatch(
         Case::Poison(plan) => case::poison::run(&plan, on, shape, seed, verdict).await,
         Case::Letters(plan) => case::letters::run(&plan, on, shape, seed, verdict).await,
         Case::Relog(plan) => case::relog::run(&plan, on, shape, seed, verdict).await,
+        Case::Failover(plan) => case::failover::run(&plan, on, shape, seed, verdict).await,
+        Case::Restore(plan) => case::restore::run(&plan, &on, seed, verdict).await,
+        Case::Visible(plan) => case::visible::run(&plan, on, shape, seed, verdict).await,
+        Case::Pages(plan) => case::pages::run(&plan, on, shape, seed, verdict).await,
+        Case::Tail(plan) => case::tail::run(&plan, on, shape, seed, verdict).await,
+        Case::Rebuild(plan) => case::rebuild::run(&plan, on, shape, seed, verdict).await,
+        Case::Crash(plan) => case::crash::run(&plan, on, shape, seed, verdict).await,
         Case::Start(plan) => case::start::run(&plan, on, verdict).await,
         Case::Lag(plan) => case::lag::run(&plan, on, seed, verdict).await,
         Case::Drift(plan) => case::drift::run(&plan, on, shape, seed, verdict).await,

@@ -226,6 +226,26 @@ impl Engines {
         self.script(&["up", engine.name()]).await.map(drop)
     }
 
+    /// Stops an engine; returns when it has.
+    pub(crate) async fn down(&self, engine: Engine) -> Result<(), Failure> {
+        self.script(&["down", engine.name()]).await.map(drop)
+    }
+
+    /// Keeps a copy of what an engine holds.
+    pub(crate) async fn copy(&self, engine: Engine) -> Result<(), Failure> {
+        self.script(&["copy", engine.name()]).await.map(drop)
+    }
+
+    /// Puts the copy in place of what an engine holds; returns when it answers again.
+    pub(crate) async fn roll_back(&self, engine: Engine) -> Result<(), Failure> {
+        self.script(&["rollback", engine.name()]).await.map(drop)
+    }
+
+    /// Takes from an engine all that it holds; returns when it answers again.
+    pub(crate) async fn empty(&self, engine: Engine) -> Result<(), Failure> {
+        self.script(&["reset", engine.name()]).await.map(drop)
+    }
+
     async fn signal(&self, engine: Engine, signal: &str) -> Result<(), Failure> {
         let pid = self.script(&["pid", engine.name()]).await?;
         send(signal, pid.trim().parse()?).await

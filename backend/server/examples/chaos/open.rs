@@ -177,6 +177,7 @@ impl Generator {
         let kept = book.fates.iter().enumerate();
         kept.filter(|(_, fate)| **fate != Fate::Shed)
             .map(|(id, fate)| Operation {
+                acknowledged_at: None,
                 chat: self.chat(id),
                 body: self.body(id),
                 number: match fate {

@@ -93,7 +93,7 @@ impl Process {
     pub(crate) fn spawn(plan: &Plan, role: Role, nth: usize) -> Result<Self, Failure> {
         let (listen, admin_listen) = (free_port()?, free_port()?);
         let log = plan.work.join(format!("{}-{nth}.log", role.name()));
-        let child = spawn(plan, role, &log, listen, admin_listen)?;
+        let child = spawn(plan, role, &log, (listen, admin_listen), None)?;
         Ok(Self {
             plan: plan.clone(),
             role,
@@ -112,14 +112,24 @@ impl Process {
 
     /// A new process in place of one that has ended.
     pub(crate) fn respawn(&mut self) -> Result<(), Failure> {
+        self.respawn_armed(None)
+    }
+
+    /// The same, aborting when it comes to this failpoint.
+    pub(crate) fn respawn_armed(&mut self, failpoint: Option<&str>) -> Result<(), Failure> {
         self.child = spawn(
             &self.plan,
             self.role,
             &self.log,
-            self.listen,
-            self.admin_listen,
+            (self.listen, self.admin_listen),
+            failpoint,
         )?;
         Ok(())
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Failure> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// SIGKILL.
@@ -244,8 +254,8 @@ fn spawn(
     plan: &Plan,
     role: Role,
     log: &std::path::Path,
-    listen: SocketAddr,
-    admin_listen: SocketAddr,
+    (listen, admin_listen): (SocketAddr, SocketAddr),
+    failpoint: Option<&str>,
 ) -> Result<Child, Failure> {
     let log = std::fs::OpenOptions::new()
         .create(true)
@@ -264,6 +274,9 @@ fn spawn(
         .stdin(Stdio::null())
         .stderr(log)
         .kill_on_drop(true);
+    if let Some(failpoint) = failpoint {
+        command.env("CHATD_FAILPOINT", failpoint);
+    }
     let child = match &plan.split {
         Some(split) => split.backend.run(|| command.spawn()).flatten(),
         None => command.spawn(),

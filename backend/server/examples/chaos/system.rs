@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use crate::Failure;
 use crate::mode::Mode;
 use crate::process::{Plan, Process, Role};
+use crate::raw;
 
 /// Between two looks at lag, which asks every partition.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -101,6 +102,45 @@ impl System {
             .filter(|process| matches!(process.role, Role::Worker(_)))
     }
 
+    /// Those that apply messages or index them; on the embedded default that is the only process.
+    fn applying(&mut self) -> impl Iterator<Item = &mut Process> {
+        const NAMES: [Role; 3] = [Role::All, Role::Worker("messages"), Role::Worker("search")];
+        let processes = self.processes.iter_mut();
+        processes.filter(|process| NAMES.contains(&process.role))
+    }
+
+    /// Ends them.
+    pub(crate) async fn stop_applying(&mut self) -> Result<(), Failure> {
+        for process in self.applying() {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts them again.
+    pub(crate) async fn go_on_applying(&mut self) -> Result<(), Failure> {
+        for process in self.applying() {
+            process.respawn()?;
+        }
+        self.ready().await.map(drop)
+    }
+
+    /// Events that the processes have applied since they started.
+    pub(crate) async fn applied(&self) -> Result<usize, Failure> {
+        let mut applied = 0;
+        for process in &self.processes {
+            let asked = raw::send(process.admin_address(), "GET", "/metrics", &[], "").await?;
+            let (_, text) = asked.answer().await?;
+            applied += text
+                .lines()
+                .filter(|line| line.starts_with("chatd_events_applied_total{"))
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .map(|count| count as usize)
+                .sum::<usize>();
+        }
+        Ok(applied)
+    }
+
     /// The ones that clients talk to.
     pub(crate) fn serving(&self) -> impl Iterator<Item = &Process> {
         self.processes
@@ -185,8 +225,15 @@ impl System {
 
 /// Whether nothing is left to read.
 pub(crate) fn is_drained(lag: &Lag) -> bool {
-    let left = lag.groups.iter().map(|group| group.figures.lag_records);
-    left.into_iter().all(|left| left == Some(0))
+    let mut left = lag.groups.iter().map(|group| group.figures.lag_records);
+    !lag.groups.is_empty() && left.all(|left| left == Some(0))
+}
+
+/// Records that a group has not read.
+pub(crate) fn lag_of(lag: &Lag, group: &str) -> Result<u64, Failure> {
+    let found = lag.groups.iter().find(|one| one.group == group);
+    let left = found.and_then(|group| group.figures.lag_records);
+    Ok(left.ok_or_else(|| format!("the lag of {group} is not known"))?)
 }
 
 /// What is left to read, for people.

@@ -1,14 +1,21 @@
 //! The workers, told what no client can tell them: garbage, repetitions, collisions, events out of order.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use chat_core::applications::Read;
 use chat_core::backend::Backend;
 use chat_core::error::Error;
 use chat_core::event::{ChatCreated, Event, Line, MessageDeleted, MessageEdited, MessagesCreated};
+use chat_core::key::StoredKey;
 use chat_core::messages::Cursor;
-use chat_core::port::counters::{Counter, Take, Taken};
+use chat_core::port::Ports;
+use chat_core::port::counters::{
+    self, Counter, Counters, Floor, Grant, Keyed, Opened, Take, Taken,
+};
 use chat_core::port::log::{Group, Headers, NewRecord, PartitionId, PollLimits, Topic};
 use chat_core::port::store::{ChatKey, MessageKey, State};
 use chat_core::search::Request;
@@ -434,21 +441,101 @@ async fn a_number_that_is_never_used_becomes_void() {
     assert_eq!(counted.messages_count, 3);
 }
 
+/// The counters of a server, which count how often somebody asks for the last number.
+struct CountedLooks {
+    counters: Arc<dyn Counters>,
+    looks: AtomicUsize,
+}
+
+#[async_trait]
+impl Counters for CountedLooks {
+    async fn take(&self, take: Take) -> Result<Taken, counters::Error> {
+        self.counters.take(take).await
+    }
+
+    async fn open(&self, token: AppToken, keyed: Option<Keyed>) -> Result<Opened, counters::Error> {
+        self.counters.open(token, keyed).await
+    }
+
+    async fn open_chat(&self, chat: ChatKey) -> Result<(), counters::Error> {
+        self.counters.open_chat(chat).await
+    }
+
+    async fn acknowledge(&self, token: AppToken, key: StoredKey) -> Result<(), counters::Error> {
+        self.counters.acknowledge(token, key).await
+    }
+
+    async fn last(&self, counter: Counter) -> Result<Option<u32>, counters::Error> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.counters.last(counter).await
+    }
+
+    async fn restore(
+        &self,
+        counter: Counter,
+        last: u32,
+        generation: u32,
+    ) -> Result<(), counters::Error> {
+        self.counters.restore(counter, last, generation).await
+    }
+
+    async fn restore_key(
+        &self,
+        token: AppToken,
+        key: StoredKey,
+        grant: Grant,
+    ) -> Result<(), counters::Error> {
+        self.counters.restore_key(token, key, grant).await
+    }
+
+    async fn claim(&self, counter: Counter, lease_ms: u64) -> Result<bool, counters::Error> {
+        self.counters.claim(counter, lease_ms).await
+    }
+
+    fn floor(&self) -> Floor {
+        self.counters.floor()
+    }
+
+    async fn check(&self) -> Result<(), counters::Error> {
+        self.counters.check().await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_application_costs_one_look() {
+    const REQUESTS: usize = 100;
     let server = Server::start().await;
+    let ports = server.backend().ports().clone();
+    let counted = Arc::new(CountedLooks {
+        counters: Arc::clone(&ports.counters),
+        looks: AtomicUsize::new(0),
+    });
+    let ports = Ports {
+        counters: Arc::clone(&counted) as Arc<dyn Counters>,
+        ..ports
+    };
+    let backend = Backend::new(ports, *server.backend().settings());
     let token = AppToken::from_bytes([9; 16]);
     let chat = ChatKey {
         token,
         chat: ChatNumber::FIRST,
     };
-    for _ in 0..100 {
-        let refused = server.backend().messages(chat, Cursor::After(0), 1).await;
+    let began = Instant::now();
+    for _ in 0..REQUESTS {
+        let refused = backend.messages(chat, Cursor::After(0), 1).await;
         assert!(
             matches!(refused, Err(Error::UnknownApplication)),
             "{refused:?}"
         );
     }
+    // Each request asks the counters once. A search through store and log asks them once more, and
+    // what it finds is remembered for a second.
+    let searches = counted.looks.load(Ordering::Relaxed) - REQUESTS;
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(
+        (1..=1 + seconds).contains(&searches),
+        "{REQUESTS} requests in {seconds} s searched {searches} times"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,11 @@
 //! Counters that are lost or went back, with records in the log that no worker has read (promises 7
 //! and 8).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chat_client::key::IdempotencyKey;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::process::Command;
-use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::check::{self, Verdict};
@@ -58,8 +56,6 @@ const STUBBORN: Habits = Habits {
 };
 /// Within this time every chat takes messages again.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
-/// Pause of a probe.
-const PROBE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs the case.
 pub(crate) async fn run(
@@ -85,6 +81,8 @@ pub(crate) async fn run(
     run(2).join().await?;
     let unread = system.admin()?.lag().await?;
     verdict.figure("unread before", crate::system::backlog(&unread));
+    let unread = crate::system::lag_of(&unread, "messages-store")?;
+    verdict.happened("unread messages", usize::try_from(unread)?);
     load.outcomes();
 
     let running = run(3);
@@ -96,7 +94,7 @@ pub(crate) async fn run(
     } else {
         lose(plan, &engines, &load, seed).await?;
     }
-    let back = probe_all(&load, seed).await?;
+    let back = load.probe().await?;
     verdict.figure(
         "all chats back after",
         format!("{:.1} s, no worker at work", back.as_secs_f64()),
@@ -198,36 +196,4 @@ async fn forget_dump(engines: &Engines) -> Result<(), Failure> {
         true => Ok(()),
         false => Err("the dump of Redis cannot be removed".into()),
     }
-}
-
-/// Sends to every chat until it takes a message; returns how long the last one took.
-async fn probe_all(load: &std::sync::Arc<Load>, seed: u64) -> Result<Duration, Failure> {
-    let began = Instant::now();
-    let mut probes = JoinSet::new();
-    for (nth, chat) in load.chats.iter().copied().enumerate() {
-        let load = std::sync::Arc::clone(load);
-        let client = load.clients[nth % load.clients.len()].clone();
-        let mut rng = StdRng::seed_from_u64(seed ^ (nth as u64 + 1));
-        probes.spawn(async move {
-            let body = format!(
-                "{}probe of {chat} {}",
-                crate::load::COMMON,
-                rng.random::<u32>()
-            );
-            let key = IdempotencyKey::random();
-            let id = load.ledger.begin(chat, &body, &key)?;
-            while load.send(&client, id, chat, &body, &key).await?.is_some() {
-                if began.elapsed() > SETTLING {
-                    return Err(format!("chat {chat} does not come back").into());
-                }
-                tokio::time::sleep(PROBE_PAUSE).await;
-            }
-            Ok::<_, Failure>(began.elapsed())
-        });
-    }
-    let mut last = Duration::ZERO;
-    while let Some(done) = probes.join_next().await {
-        last = last.max(done??);
-    }
-    Ok(last)
 }

@@ -53,13 +53,11 @@ const FOUND_WITHIN: Duration = Duration::from_secs(60);
 /// Runs the case.
 pub(crate) async fn run(
     plan: &Plan,
-    mut on: process::Plan,
+    on: process::Plan,
     shape: Shape,
     seed: u64,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
-    // No run but those of the case.
-    on.flags = vec!["--reconcile-every=0"];
     let mut system = System::start(on, shape).await?;
     let mut scenes = Scenes { plan, verdict };
     scenes.at_rest(&mut system).await?;

@@ -51,7 +51,7 @@ pub(crate) async fn run(
     let kills = kill_along(&mut system, &load, plan, seed).await?;
     running.join().await?;
     verdict.figure("processes", system.processes.len());
-    verdict.figure("kills", kills);
+    verdict.happened("kills", kills);
     verdict.figure("seconds", format!("{:.1}", started.elapsed().as_secs_f64()));
     verdict.figure("answers", load.outcomes().text());
     system.ready().await?;

@@ -1,8 +1,10 @@
 //! The cases: each makes a bad day and says which promises were kept.
 
 pub(crate) mod counters;
+pub(crate) mod crash;
 pub(crate) mod dashboard;
 pub(crate) mod drift;
+pub(crate) mod failover;
 pub(crate) mod kill;
 pub(crate) mod lag;
 pub(crate) mod letters;
@@ -10,13 +12,18 @@ pub(crate) mod numbers;
 pub(crate) mod order;
 pub(crate) mod outage;
 pub(crate) mod overload;
+pub(crate) mod pages;
 pub(crate) mod partitions;
 pub(crate) mod poison;
 pub(crate) mod real;
 pub(crate) mod rebalance;
+pub(crate) mod rebuild;
 pub(crate) mod relog;
+pub(crate) mod restore;
 pub(crate) mod retries;
 pub(crate) mod revisions;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod tail;
 pub(crate) mod tenants;
+pub(crate) mod visible;

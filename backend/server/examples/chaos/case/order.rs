@@ -42,7 +42,7 @@ pub(crate) async fn run(
     let engines = std::sync::Arc::clone(on.mode.engines()?);
     let mut system = System::start(on, shape).await?;
     say("kill -STOP the workers of applications and chats");
-    signal(&mut system, "-STOP").await?;
+    verdict.happened("workers that hang", signal(&mut system, "-STOP").await?);
     let load = Load::prepare(&system, "order", 1, STUBBORN).await?;
     let (client, chat) = (system.client()?, load.chats[0]);
     load.run(plan.messages, 8, seed).join().await?;
@@ -69,9 +69,9 @@ pub(crate) async fn run(
         "it is not".to_owned()
     });
 
-    let before = used(&mut system);
+    let before = used(&mut system)?;
     tokio::time::sleep(Duration::from_secs(plan.seconds)).await;
-    let share = (used(&mut system) - before).as_secs_f64() / plan.seconds as f64;
+    let share = (used(&mut system)? - before).as_secs_f64() / plan.seconds as f64;
     verdict.figure("cores used by waiting workers", format!("{share:.3}"));
     verdict.must("no spinning", share < IDLE_SHARE, || {
         format!("{share:.2} cores")
@@ -103,22 +103,25 @@ pub(crate) async fn run(
     system.end().await
 }
 
-async fn signal(system: &mut System, signal: &str) -> Result<(), Failure> {
+async fn signal(system: &mut System, signal: &str) -> Result<usize, Failure> {
+    let mut told = 0;
     for name in ["applications", "chats"] {
         for worker in system.of(Role::Worker(name)) {
             worker.signal(signal).await?;
+            told += 1;
         }
     }
-    Ok(())
+    Ok(told)
 }
 
 /// Processor time of the workers that do not hang.
-fn used(system: &mut System) -> Duration {
+fn used(system: &mut System) -> Result<Duration, Failure> {
     let mut all = Duration::ZERO;
     for name in ["messages", "search"] {
         for worker in system.of(Role::Worker(name)) {
-            all += worker.processor_time().unwrap_or_default();
+            let used = worker.processor_time();
+            all += used.ok_or("the system does not tell a worker's processor time")?;
         }
     }
-    all
+    Ok(all)
 }

@@ -43,6 +43,8 @@ const CALM: Duration = Duration::from_secs(5);
 const CREATE_BOUND: Duration = Duration::from_secs(8);
 /// Longer than any engine may let a search wait.
 const SEARCH_BOUND: Duration = Duration::from_secs(25);
+/// A search that waits so long waits for the engine.
+const FELT: Duration = Duration::from_secs(1);
 /// Between two looks at a process.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// `/livez` asks nobody.
@@ -112,6 +114,13 @@ fn judge(engine: Engine, during: &Outcomes, after: &Outcomes, seen: &Seen, verdi
     verdict.must("creates answered in time", bound <= CREATE_BOUND, || {
         format!("{bound:?}")
     });
+    let refused: usize = during.by_kind.values().sum::<usize>() - during.acknowledged();
+    let slow = usize::from(seen.slowest_search > FELT);
+    verdict.happened(
+        "felt by creates or searches",
+        refused + seen.search_refusals.len() + slow,
+    );
+    verdict.happened("looks at /livez", seen.looks);
     let needed = matches!(engine, Engine::Kafka | Engine::Redis);
     if !needed {
         verdict.must("creates go on", during.acknowledged() > 100, || {
@@ -174,7 +183,9 @@ fn judge(engine: Engine, during: &Outcomes, after: &Outcomes, seen: &Seen, verdi
 fn memory(system: &System, verdict: &mut Verdict) {
     let mut most = 0;
     for process in &system.processes {
-        let Some((_, peak)) = process.memory() else {
+        let memory = process.memory();
+        verdict.must("memory is told", memory.is_some(), || process.role.name());
+        let Some((_, peak)) = memory else {
             continue;
         };
         most = most.max(peak);

@@ -37,6 +37,8 @@ const MAKERS: u32 = 16;
 const DRAINED_WITHIN: Duration = Duration::from_secs(180);
 /// Time in which nobody asks anything: what the server's own samples cost.
 const QUIET: Duration = Duration::from_secs(20);
+/// Why there is no figure.
+const UNTOLD: &str = "the system does not tell the processor time of a process";
 /// Most bytes of what the dashboard asks for, whatever there is.
 const SHOWN_BYTES: usize = 64 * 1024;
 /// What is asked for: all of it, what the dashboard shows of one group, what `chatctl lag` shows.
@@ -89,9 +91,9 @@ pub(crate) async fn run(
 
 /// What the samples cost that the server takes by itself.
 async fn quiet(server: &Process, verdict: &mut Verdict) -> Result<(), Failure> {
-    let before = server.processor_time().unwrap_or_default();
+    let before = server.processor_time().ok_or(UNTOLD)?;
     tokio::time::sleep(QUIET).await;
-    let used = server.processor_time().unwrap_or_default() - before;
+    let used = server.processor_time().ok_or(UNTOLD)? - before;
     let share = used.as_secs_f64() * 100.0 / QUIET.as_secs_f64();
     verdict.figure("its own samples", format!("{share:.1} % of a core"));
     Ok(())
@@ -105,7 +107,7 @@ async fn look(
     question: &str,
     verdict: &mut Verdict,
 ) -> Result<usize, Failure> {
-    let before = server.processor_time().unwrap_or_default();
+    let before = server.processor_time().ok_or(UNTOLD)?;
     let (mut times, mut bytes) = (Vec::new(), 0);
     for _ in 0..plan.looks {
         let began = Instant::now();
@@ -122,7 +124,7 @@ async fn look(
             format!("{status}: {:?}", lag.status)
         });
     }
-    let used = server.processor_time().unwrap_or_default() - before;
+    let used = server.processor_time().ok_or(UNTOLD)? - before;
     times.sort_unstable();
     let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
     verdict.figure(

@@ -67,7 +67,7 @@ pub(crate) async fn run(
     load.stop();
     running.join().await?;
 
-    verdict.figure("changes", changes);
+    verdict.happened("changes", changes);
     verdict.figure("answers", load.outcomes().text());
     verdict.figure(
         "partitions that moved",

@@ -52,6 +52,8 @@ struct Keyed {
     key: IdempotencyKey,
     what: What,
     answer: Option<Thing>,
+    /// How often it was told that it is under way.
+    in_flight: usize,
 }
 
 enum What {
@@ -73,6 +75,8 @@ pub(crate) async fn run(
     let mut system = System::start(on, shape).await?;
     let load = Load::prepare(&system, "retries", plan.chats, Habits::MIXED).await?;
     let mut all = first_answers(plan, &load, &mut rng, verdict).await?;
+    let in_flight = all.iter().map(|keyed| keyed.in_flight).sum();
+    verdict.happened("409 while in flight", in_flight);
 
     say("kill -9 all processes, then all of it again");
     for process in &mut system.processes {
@@ -95,6 +99,7 @@ pub(crate) async fn run(
             worker.respawn()?;
         }
         system.ready().await?;
+        touch(&load, &all).await?;
     }
     check::load(&system, &load, verdict).await?;
     check_chats(&system, &load, &all, verdict).await?;
@@ -171,6 +176,32 @@ async fn again(
     Ok(())
 }
 
+/// Creates in each chat that was made by a key: a counter that nobody asks for stays lost.
+async fn touch(load: &Load, all: &[Keyed]) -> Result<(), Failure> {
+    let began = Instant::now();
+    for keyed in all {
+        let Some(Thing::Chat(chat)) = keyed.answer else {
+            continue;
+        };
+        loop {
+            let create = Create::default();
+            let message = message("a number for the counter");
+            let client = &load.clients[0];
+            match client
+                .create_message(load.token, chat, &message, &create)
+                .await
+            {
+                Ok(_) => break,
+                Err(error) if !error.retryable() || began.elapsed() > 2 * PATIENCE => {
+                    return Err(error.into());
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn other_bodies(load: &Load, all: &[Keyed], verdict: &mut Verdict) -> Result<(), Failure> {
     let mut refused = 0;
     for keyed in all {
@@ -235,6 +266,7 @@ impl Keyed {
             key,
             what,
             answer: None,
+            in_flight: 0,
         }
     }
 
@@ -282,7 +314,7 @@ impl Keyed {
                         differing.push(format!("{first:?} and {thing:?}"));
                     }
                 }
-                Err(error) if error.code() == Some(Code::KeyInFlight) => {}
+                Err(error) if error.code() == Some(Code::KeyInFlight) => self.in_flight += 1,
                 Err(error) => return Err(error.into()),
             }
         }

@@ -17,10 +17,11 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
 use crate::check::Verdict;
+use crate::damage;
 use crate::ledger::Ledger;
 use crate::load;
-use crate::mode::{Engine, Mode};
-use crate::process::{self, Role};
+use crate::mode::Mode;
+use crate::process;
 use crate::system::{SETTLING, Shape, System};
 use crate::{Failure, say};
 
@@ -96,10 +97,10 @@ pub(crate) async fn run(
     system.drained(SETTLING).await?;
     compare("after the storms", &storms, &stories, verdict).await?;
 
-    tell_again(&mut system, &["messages-store", "messages-index"]).await?;
+    tell_again(&mut system, &["messages-store", "messages-index"], verdict).await?;
     compare("all delivered again", &storms, &stories, verdict).await?;
     tokio::time::sleep(Duration::from_secs(plan.later)).await;
-    tell_again(&mut system, &["messages-index"]).await?;
+    tell_again(&mut system, &["messages-index"], verdict).await?;
     compare("and later once more", &storms, &stories, verdict).await?;
     system.end().await
 }
@@ -141,41 +142,25 @@ async fn rage(
         "changes",
         stories.iter().map(|story| story.changes).sum::<usize>(),
     );
-    verdict.figure("kills", kills);
+    verdict.happened("kills", kills);
     Ok(stories)
 }
 
 /// Has the workers read their topic from the beginning: every record comes a second time, long after
 /// what came behind it.
-async fn tell_again(system: &mut System, groups: &[&str]) -> Result<(), Failure> {
-    let Mode::Engines(engines) = system.plan.mode.clone() else {
-        // The embedded log tells again what was not committed, which needs no more than a kill.
-        for process in &mut system.processes {
-            process.kill_and_respawn().await?;
-        }
-        system.ready().await?;
-        return system.drained(SETTLING).await.map(drop);
-    };
+async fn tell_again(
+    system: &mut System,
+    groups: &[&str],
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
     say(&format!("positions of {} back to 0", groups.join(" and ")));
-    for name in ["messages", "search"] {
-        for worker in system.of(Role::Worker(name)) {
-            worker.kill().await?;
-        }
-    }
-    for group in groups {
-        let statement = format!(
-            "UPDATE {}.log_positions SET next = 0, last_uid = NULL WHERE group_name = '{group}'",
-            engines.database()
-        );
-        engines.tool(Engine::Mariadb, &["-e", &statement]).await?;
-    }
-    for name in ["messages", "search"] {
-        for worker in system.of(Role::Worker(name)) {
-            worker.respawn()?;
-        }
-    }
-    system.ready().await?;
-    system.drained(SETTLING).await.map(drop)
+    let (mode, data) = (system.plan.mode.clone(), system.plan.data());
+    system.stop_applying().await?;
+    damage::read_again(groups, &mode, &data).await?;
+    system.go_on_applying().await?;
+    system.drained(SETTLING).await?;
+    verdict.happened("events told again", system.applied().await?);
+    Ok(())
 }
 
 /// Compares every message, and what can be found of it, with its story.

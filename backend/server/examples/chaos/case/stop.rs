@@ -111,7 +111,7 @@ async fn stop_each(
             process.ready().await?;
         }
     }
-    verdict.figure("stops", stops.len());
+    verdict.happened("stops", stops.len());
     verdict.figure("slowest stop", format!("{} ms", slowest.as_millis()));
     Ok(stops)
 }
@@ -147,6 +147,8 @@ fn report(writers: &Writers, stops: &[(SocketAddr, Instant)], verdict: &mut Verd
 /// Workers that were told to stop have written down how far they came.
 async fn reads_nothing_twice(system: &mut System, verdict: &mut Verdict) -> Result<(), Failure> {
     system.drained(SETTLING).await?;
+    // Counted by the same name before it: a metric that is not there would be 0 at any time.
+    verdict.happened("events before a restart", system.applied().await?);
     for process in &mut system.processes {
         process.terminate(DEADLINE).await?;
         process.respawn()?;
@@ -155,17 +157,7 @@ async fn reads_nothing_twice(system: &mut System, verdict: &mut Verdict) -> Resu
     system.drained(SETTLING).await?;
     // Whoever is assigned something reads within this time.
     tokio::time::sleep(CALM).await;
-    let mut applied = 0;
-    for process in &system.processes {
-        let asked = raw::send(process.admin_address(), "GET", "/metrics", &[], "").await?;
-        let (_, text) = asked.answer().await?;
-        applied += text
-            .lines()
-            .filter(|line| line.starts_with("chatd_events_applied_total{"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .map(|count| count as u64)
-            .sum::<u64>();
-    }
+    let applied = system.applied().await?;
     verdict.figure("events after a restart", applied);
     verdict.must("a restart reads nothing again", applied == 0, || {
         format!("{applied} events")
