@@ -444,7 +444,7 @@ mod tests {
             let mut replayed = good.clone();
             replayed.headers.origin = Some(origin);
             let (group, partition) = (Group::MessagesStore, good.partition);
-            let (batch, poison) = Batch::decode(group, partition, 1, vec![replayed]);
+            let (batch, poison) = Batch::decode(group, partition, 1, 0, vec![replayed]);
             assert_eq!(batch.records.len() + poison.len(), 1);
             batch.records.first().map(|decoded| decoded.revision)
         };

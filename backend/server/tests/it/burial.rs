@@ -184,6 +184,7 @@ impl Worker {
     async fn batch(&self, from: u64) -> Work {
         Work {
             partition: MESSAGES,
+            first: from,
             records: self.ports.log.read(MESSAGES, from, LIMITS).await.unwrap(),
         }
     }

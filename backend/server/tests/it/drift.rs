@@ -5,7 +5,7 @@ use chat_core::backend::Backend;
 use chat_core::event::Event;
 use chat_core::port::counters::{Counter, Take};
 use chat_core::port::log::Topic;
-use chat_core::port::search::Document;
+use chat_core::port::search::{Document, IndexPosition};
 use chat_core::port::store::{ChatKey, ChatRow, MessageKey, MessageRow, State, Writes};
 use chat_core::reconcile::Wish;
 use chat_wire::admin::drift::{Drift, DriftPage, Verdict};
@@ -360,12 +360,19 @@ impl Alone {
             }
             assert!(records.iter().all(|record| Event::decode(record).is_ok()));
             let epoch = ports.log.epoch(topic).await.unwrap();
-            let (batch, _) = Batch::decode(group, partition, epoch, records);
+            let (batch, _) = Batch::decode(group, partition, epoch, position.next, records);
             if group == Group::MessagesIndex {
                 let batches = std::slice::from_ref(&batch);
                 let documents = index::documents(ports, batches).await.unwrap();
                 let staged = index::stage(ports, documents).await.unwrap();
-                index::publish(ports, staged, &[]).await.unwrap();
+                let read = IndexPosition {
+                    partition,
+                    log: ports.log.identity().await.unwrap(),
+                    epoch,
+                    next: batch.next,
+                    whole: true,
+                };
+                index::publish(ports, staged, &[read]).await.unwrap();
             }
             apply(
                 ports.store.as_ref(),

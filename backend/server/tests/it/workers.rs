@@ -488,7 +488,11 @@ impl Counters for CountedLooks {
         self.counters.restore_key(token, key, grant).await
     }
 
-    async fn claim(&self, counter: Counter, lease_ms: u64) -> Result<bool, counters::Error> {
+    async fn claim(
+        &self,
+        counter: Counter,
+        lease_ms: u64,
+    ) -> Result<Option<Duration>, counters::Error> {
         self.counters.claim(counter, lease_ms).await
     }
 
