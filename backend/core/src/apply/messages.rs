@@ -242,6 +242,10 @@ impl Work {
             .map(|(number, line)| row_of(event, line, number, record.revision))
             .collect();
         self.chat(who.chat, event.created_at);
+        // Later creates of this batch have to see the key as those of a later batch would.
+        if let Some(row) = &key {
+            self.keys.insert(row.key.hash, row.clone());
+        }
         self.homeless.push((who, rows, key));
     }
 

@@ -83,11 +83,12 @@ pub(super) async fn chat_tallies(
     let bind = |values: &mut Values, key: &ChatKey| {
         values.chat_key(*key);
     };
+    let at = rows::CHAT.split(',').count();
     many(on, &CHATS, &sorted(keys), bind, |row| {
         let tally = Tally {
-            rows: rows::wide(row, 9)?,
-            live: rows::wide(row, 10)?,
-            highest: rows::number(row, 11)?,
+            rows: rows::wide(row, at)?,
+            live: rows::wide(row, at + 1)?,
+            highest: rows::number(row, at + 2)?,
         };
         Ok((rows::chat(row)?, tally))
     })

@@ -77,8 +77,9 @@ pub(super) async fn chat_tallies(
     let bind = |values: &mut Values, key: &ChatKey| {
         values.chat_key(*key);
     };
+    let at = rows::CHAT.split(',').count();
     many(on, &CHATS, &sorted(keys), bind, |row| {
-        Ok((rows::chat(row)?, tally_of(row, 9)?))
+        Ok((rows::chat(row)?, tally_of(row, at)?))
     })
     .await
 }

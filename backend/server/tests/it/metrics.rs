@@ -62,7 +62,8 @@ async fn metrics_have_names_that_are_conventional() {
 
 /// What a name may end with, so that whoever reads it knows what is counted: the unit, or the suffix
 /// that the type has.
-const UNITS: [&str; 10] = [
+const UNITS: [&str; 11] = [
+    "_circuits",
     "_seconds",
     "_bytes",
     "_records",
