@@ -14,6 +14,7 @@ use chat_core::key::StoredKey;
 use chat_core::port::Ports;
 use chat_core::port::counters::Counter;
 use chat_core::port::log::{Group, PartitionId, PollLimits};
+use chat_core::port::search::IndexPosition;
 use chat_core::port::store::{ChatKey, MessageKey};
 use chat_core::reconcile::Wish;
 use chat_engines::open::connect;
@@ -57,7 +58,7 @@ async fn work(ports: &Ports) {
                 continue;
             }
             let epoch = ports.log.epoch(topic).await.unwrap();
-            let (batch, poison) = Batch::decode(group, partition, epoch, records);
+            let (batch, poison) = Batch::decode(group, partition, epoch, next, records);
             assert!(poison.is_empty());
             if group == Group::MessagesIndex {
                 let batches = std::slice::from_ref(&batch);
@@ -66,7 +67,14 @@ async fn work(ports: &Ports) {
                 }
                 let documents = index::documents(ports, batches).await.unwrap();
                 let staged = index::stage(ports, documents).await.unwrap();
-                index::publish(ports, staged, &[]).await.unwrap();
+                let read = IndexPosition {
+                    partition,
+                    log: ports.log.identity().await.unwrap(),
+                    epoch,
+                    next: batch.next,
+                    whole: true,
+                };
+                index::publish(ports, staged, &[read]).await.unwrap();
             }
             let applied = apply(
                 ports.store.as_ref(),
@@ -76,7 +84,7 @@ async fn work(ports: &Ports) {
             .await;
             match applied.unwrap() {
                 Outcome::Applied(report) => assert_eq!(report.renumbered, 0),
-                Outcome::NeedsNumbers(homeless) => panic!("numbers were given twice: {homeless:?}"),
+                other => panic!("numbers were given twice, or records were passed over: {other:?}"),
             }
         }
     }
