@@ -162,6 +162,7 @@ macro_rules! contract_tests {
             candidates_come_in_order
             pages_put_together_are_the_whole
             documents_are_counted
+            indexed_positions_stand_beside_the_documents
             a_batch_may_be_large
             batches_at_once_lose_nothing
             documents_survive_a_restart

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use chat_core::port::search::{Candidate, Document, Indexed, Query, Rank, Search};
+use chat_core::port::log::{LogId, PartitionId, Topic};
+use chat_core::port::search::{Candidate, Document, IndexPosition, Indexed, Query, Rank, Search};
 use chat_core::port::store::ChatKey;
 use chat_core::text::normalize;
 use chat_wire::ids::ChatNumber;
@@ -312,6 +313,51 @@ pub async fn documents_are_counted(fixture: &impl Fixture) {
     assert_eq!(count(1, Some(2)).await, 20);
     assert_eq!(count(2, None).await, 10);
     assert_eq!(count(3, None).await, 0);
+}
+
+/// Positions are recorded with the documents and are none. Those of other partitions stay, and whoever owns a
+/// partition may begin it again, also in another log.
+pub async fn indexed_positions_stand_beside_the_documents(fixture: &impl Fixture) {
+    let search = fixture.open().await.search;
+    // Partitions that no log of a test has: nobody else moves them.
+    let at = |index, epoch, next| IndexPosition {
+        partition: PartitionId {
+            topic: Topic::Messages,
+            index,
+        },
+        log: LogId::of_name("a log"),
+        epoch,
+        next,
+        whole: true,
+    };
+    let recorded = async || {
+        let mut positions = search.positions().await.unwrap();
+        positions.retain(|position| position.partition.index >= 100);
+        positions
+    };
+    let record = async |documents: Vec<Document>, positions: &[IndexPosition]| {
+        let staged = search.stage(documents).await.unwrap();
+        search.publish(staged, positions).await.unwrap()
+    };
+    assert_eq!(recorded().await, []);
+    let documents = (1..=3).map(|n| document(chat(1, 1), n, 1, "x")).collect();
+    let verdicts = record(documents, &[at(102, 0, 7), at(100, 0, 9)]).await;
+    assert_eq!(verdicts, vec![Indexed::Done; 3]);
+    // A batch may have nothing to index.
+    assert_eq!(record(Vec::new(), &[at(102, 0, 8)]).await, []);
+    assert_eq!(recorded().await, [at(100, 0, 9), at(102, 0, 8)]);
+    assert_eq!(search.count(token(1), None).await.unwrap(), 3);
+    assert_eq!(search.list(chat(1, 1), 0, 10).await.unwrap().len(), 3);
+    let anew = IndexPosition {
+        log: LogId::of_name("another log"),
+        whole: false,
+        ..at(102, 4, 5)
+    };
+    for whole in [false, true] {
+        let anew = IndexPosition { whole, ..anew };
+        record(Vec::new(), &[anew]).await;
+        assert_eq!(recorded().await, [at(100, 0, 9), anew]);
+    }
 }
 
 /// One call may bring ten thousand documents.

@@ -444,7 +444,8 @@ mod tests {
             let mut replayed = good.clone();
             replayed.headers.origin = Some(origin);
             let (group, partition) = (Group::MessagesStore, good.partition);
-            let (batch, poison) = Batch::decode(group, partition, 1, 0, vec![replayed]);
+            let first = replayed.offset;
+            let (batch, poison) = Batch::decode(group, partition, 1, first, vec![replayed]);
             assert_eq!(batch.records.len() + poison.len(), 1);
             batch.records.first().map(|decoded| decoded.revision)
         };

@@ -84,7 +84,7 @@ async fn work(ports: &Ports) {
             .await;
             match applied.unwrap() {
                 Outcome::Applied(report) => assert_eq!(report.renumbered, 0),
-                other => panic!("no plain batch: {other:?}"),
+                other => panic!("numbers were given twice, or records were passed over: {other:?}"),
             }
         }
     }
