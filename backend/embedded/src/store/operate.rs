@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
 
 use super::read::{all, many, one, sorted};
-use super::rows::{self, APPLICATION, CHAT, LETTER, Values, told};
+use super::rows::{self, APPLICATION, CHAT, CHAT_COLUMNS, LETTER, Values, told};
 use crate::sqlite::Bulk;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -85,9 +85,9 @@ pub(super) async fn chat_tallies(
     };
     many(on, &CHATS, &sorted(keys), bind, |row| {
         let tally = Tally {
-            rows: rows::wide(row, 9)?,
-            live: rows::wide(row, 10)?,
-            highest: rows::number(row, 11)?,
+            rows: rows::wide(row, CHAT_COLUMNS)?,
+            live: rows::wide(row, CHAT_COLUMNS + 1)?,
+            highest: rows::number(row, CHAT_COLUMNS + 2)?,
         };
         Ok((rows::chat(row)?, tally))
     })

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, MySqlConnection, SqlSafeStr};
 use super::bulk::{Bulk, Lookup};
 use super::failure::{DEADLOCK, number, told};
 use super::read::{all, many, sorted};
-use super::rows::{self, APPLICATION, CHAT, LETTER, Values};
+use super::rows::{self, APPLICATION, CHAT, CHAT_COLUMNS, LETTER, Values};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -78,7 +78,7 @@ pub(super) async fn chat_tallies(
         values.chat_key(*key);
     };
     many(on, &CHATS, &sorted(keys), bind, |row| {
-        Ok((rows::chat(row)?, tally_of(row, 9)?))
+        Ok((rows::chat(row)?, tally_of(row, CHAT_COLUMNS)?))
     })
     .await
 }
