@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 pub mod examine;
 pub mod failpoint;
+pub mod follow;
 pub mod index;
 pub mod key;
 pub mod lag;

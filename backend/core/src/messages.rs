@@ -42,17 +42,6 @@ pub struct Created {
     pub uid: Uuid,
 }
 
-/// What a reader is given who follows a chat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Followed {
-    /// What comes next.
-    pub page: MessagePage,
-    /// How often a number became live that readers had passed.
-    pub resets: u32,
-    /// The lowest of those the last time.
-    pub reset_from: u32,
-}
-
 /// A run of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchRange {
@@ -227,7 +216,7 @@ impl Backend {
     }
 
     /// A page of a chat that is settled up to a number, or has no row.
-    async fn page(
+    pub(crate) async fn page(
         &self,
         chat: ChatKey,
         settled: Option<u32>,
@@ -280,26 +269,6 @@ impl Backend {
                 Ok(page(rows, settled, next_after, next_before))
             }
         }
-    }
-
-    /// The page behind `after`, and how often the chat has had numbers become live that readers had
-    /// passed: for whoever follows the chat.
-    ///
-    /// # Errors
-    /// As [`Backend::messages`].
-    pub async fn follow(&self, chat: ChatKey, after: u32, limit: u32) -> Result<Followed, Error> {
-        // The row before the page: what becomes live in between is found by the next call.
-        let row = self.ports().store.chat(chat).await?;
-        let chat_row = row.as_ref();
-        let (resets, reset_from) = chat_row.map_or((0, 0), |row| (row.resets, row.reset_from));
-        let settled = row.map(|row| row.settled_through);
-        Ok(Followed {
-            page: self
-                .page(chat, settled, Cursor::After(after), limit)
-                .await?,
-            resets,
-            reset_from,
-        })
     }
 
     async fn above(

@@ -8,7 +8,6 @@ use std::time::Duration;
 use chat_core::backend::{Backend, Settings};
 use chat_core::port::log::Group;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +18,7 @@ use crate::http::door::Door;
 use crate::http::front::Front;
 use crate::http::guard::Guard;
 use crate::http::{Api, serve};
+use crate::listen::{address, bind, listen};
 use crate::open;
 use crate::pressure::Pressure;
 use crate::sampler::Sampler;
@@ -29,10 +29,6 @@ use crate::workers::overload::Overload;
 use crate::workers::search::SearchJob;
 use crate::workers::store::StoreJob;
 use crate::workers::{rates, reconcile, run, upkeep};
-
-/// Connections that may wait to be accepted: as many as Linux allows unless it was told otherwise. Whoever
-/// comes beyond is not answered and tries again after a second, which is worse than any refusal.
-const BACKLOG: u32 = 4_096;
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -446,40 +442,4 @@ fn process_name(role: Role) -> String {
         host => host,
     };
     format!("{host}, process {}, {}", std::process::id(), role.name())
-}
-
-/// Takes an address without listening on it yet.
-fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpSocket, Error> {
-    let bound = || {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
-        // Connections of a process that just ended hold the address no longer than they must.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok(socket)
-    };
-    bound().map_err(|source| Error::Listen {
-        setting,
-        address,
-        source,
-    })
-}
-
-fn listen(
-    setting: &'static str,
-    address: SocketAddr,
-    socket: TcpSocket,
-) -> Result<TcpListener, Error> {
-    socket.listen(BACKLOG).map_err(|source| Error::Listen {
-        setting,
-        address,
-        source,
-    })
-}
-
-/// The address with the port that the system chose.
-fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
 }

@@ -10,6 +10,7 @@ pub mod boot;
 pub mod config;
 mod handles;
 pub mod http;
+mod listen;
 #[cfg(feature = "embedded")]
 mod open;
 pub mod pressure;

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
 
 use super::read::{all, many, one, sorted};
-use super::rows::{self, APPLICATION, CHAT, LETTER, Values, told};
+use super::rows::{self, APPLICATION, CHAT, CHAT_COLUMNS, LETTER, Values, told};
 use crate::sqlite::Bulk;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -83,12 +83,11 @@ pub(super) async fn chat_tallies(
     let bind = |values: &mut Values, key: &ChatKey| {
         values.chat_key(*key);
     };
-    let at = rows::CHAT.split(',').count();
     many(on, &CHATS, &sorted(keys), bind, |row| {
         let tally = Tally {
-            rows: rows::wide(row, at)?,
-            live: rows::wide(row, at + 1)?,
-            highest: rows::number(row, at + 2)?,
+            rows: rows::wide(row, CHAT_COLUMNS)?,
+            live: rows::wide(row, CHAT_COLUMNS + 1)?,
+            highest: rows::number(row, CHAT_COLUMNS + 2)?,
         };
         Ok((rows::chat(row)?, tally))
     })

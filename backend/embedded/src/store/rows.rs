@@ -20,6 +20,8 @@ pub(super) const APPLICATION: &str =
 /// The columns of `chats`, in the order of [`chat`].
 pub(super) const CHAT: &str = "application_token, number, uid, generation, messages_count, \
      highest, settled_through, resets, reset_from, created_at, presence";
+/// How many they are: what else is selected comes behind them.
+pub(super) const CHAT_COLUMNS: usize = columns(CHAT);
 /// What is written of a chat: its columns, and the minute of Unix time.
 pub(super) const CHAT_WRITTEN: &str = "application_token, number, uid, generation, messages_count, \
      highest, settled_through, resets, reset_from, created_at, presence, changed";
@@ -42,6 +44,18 @@ pub(super) fn told(error: sqlx::Error) -> Error {
         Failure::Refused(text) => Error::Refused(text),
         Failure::Corrupt(text) => Error::Corrupt(text),
     }
+}
+
+/// The number of names in a list.
+const fn columns(list: &str) -> usize {
+    let (bytes, mut at, mut count) = (list.as_bytes(), 0, 1);
+    while at < bytes.len() {
+        if bytes[at] == b',' {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
 }
 
 /// Reads a row of [`APPLICATION`].

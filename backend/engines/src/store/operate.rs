@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, MySqlConnection, SqlSafeStr};
 use super::bulk::{Bulk, Lookup};
 use super::failure::{DEADLOCK, number, told};
 use super::read::{all, many, sorted};
-use super::rows::{self, APPLICATION, CHAT, LETTER, Values};
+use super::rows::{self, APPLICATION, CHAT, CHAT_COLUMNS, LETTER, Values};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -77,9 +77,8 @@ pub(super) async fn chat_tallies(
     let bind = |values: &mut Values, key: &ChatKey| {
         values.chat_key(*key);
     };
-    let at = rows::CHAT.split(',').count();
     many(on, &CHATS, &sorted(keys), bind, |row| {
-        Ok((rows::chat(row)?, tally_of(row, at)?))
+        Ok((rows::chat(row)?, tally_of(row, CHAT_COLUMNS)?))
     })
     .await
 }

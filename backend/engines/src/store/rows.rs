@@ -20,6 +20,8 @@ pub(super) const APPLICATION: &str =
 /// Columns of `chats`.
 pub(super) const CHAT: &str = "application_token, number, uid, generation, messages_count, highest, \
      settled_through, resets, reset_from, created_at, presence";
+/// How many they are: what else is selected comes behind them.
+pub(super) const CHAT_COLUMNS: usize = columns(CHAT);
 /// What is written of a chat: its columns, and the minute of Unix time.
 pub(super) const CHAT_WRITTEN: &str = "application_token, number, uid, generation, messages_count, highest, \
      settled_through, resets, reset_from, created_at, presence, changed";
@@ -34,6 +36,18 @@ pub(super) const KEY: &str =
     "hash, body_hash, application_token, first, count, uid, generation, created_at";
 /// Columns of `renumbered`.
 pub(super) const RENUMBERED: &str = "application_token, chat_number, uid, number";
+
+/// The number of names in a list.
+const fn columns(list: &str) -> usize {
+    let (bytes, mut at, mut count) = (list.as_bytes(), 0, 1);
+    while at < bytes.len() {
+        if bytes[at] == b',' {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
+}
 
 /// Reads a row of [`APPLICATION`].
 pub(super) fn application(row: &MySqlRow) -> Result<ApplicationRow, Error> {

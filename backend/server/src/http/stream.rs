@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use chat_core::messages::Followed;
+use chat_core::follow::Followed;
 use chat_core::port::signals::{Subject, Subscription};
 use chat_core::port::store::ChatKey;
 use chat_wire::messages::StreamReset;

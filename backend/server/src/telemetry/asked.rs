@@ -152,13 +152,13 @@ fn circuits(registry: &mut Registry, breaker: &Breaker) {
         let label = TopicName {
             topic: topic.name(),
         };
-        let circuits = i64::try_from(breaker.open_circuits(topic)).unwrap_or(i64::MAX);
-        open.get_or_create(&label).set(circuits);
+        let is_open = breaker.open_circuits(topic) > 0;
+        open.get_or_create(&label).set(i64::from(is_open));
         refused.get_or_create(&label).inc_by(breaker.refused(topic));
     }
     registry.register(
-        "log_open_circuits",
-        "Partitions whose last append failed: requests that append there are refused",
+        "log_circuit_open_status",
+        "1 for a topic with a partition whose last append failed, so that what appends there is refused; 0 for the others",
         open,
     );
     registry.register(

@@ -6,52 +6,42 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait.
 const QUEUE_LINES: usize = 4_096;
+/// How long a count of dropped lines waits for the next line at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long the end of the process waits until those that wait are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Where lines are given to.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
-    queue: SyncSender<Message>,
+    queue: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-enum Message {
-    Line(Vec<u8>),
-    /// Answers when everything before it has been written, or dropped.
-    Flush(SyncSender<()>),
 }
 
 /// Writes what waits when it goes, as far as that takes no longer than a moment.
 #[derive(Debug)]
 #[must_use]
-pub struct Flusher(SyncSender<Message>);
+pub struct Flusher {
+    queue: SyncSender<Vec<u8>>,
+    /// Answered when nothing waits any more.
+    flushes: Sender<SyncSender<()>>,
+}
 
 impl Drop for Flusher {
     fn drop(&mut self) {
         let (reply, done) = sync_channel(1);
-        let deadline = Instant::now() + FLUSH_TIMEOUT;
-        let mut message = Message::Flush(reply);
-        // The standard library's queue has no send with a deadline.
-        while let Err(error) = self.0.try_send(message) {
-            let std::sync::mpsc::TrySendError::Full(unsent) = error else {
-                return;
-            };
-            if Instant::now() >= deadline {
-                return;
-            }
-            message = unsent;
-            std::thread::sleep(Duration::from_millis(5));
+        if self.flushes.send(reply).is_ok() {
+            // Wakes the thread; where there is no room for that it is awake.
+            let _ = self.queue.try_send(Vec::new());
+            let _ = done.recv_timeout(FLUSH_TIMEOUT);
         }
-        let _ = done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -61,37 +51,73 @@ impl Drop for Flusher {
 /// When the system starts no thread.
 pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(Lines, Flusher)> {
     let (queue, waiting) = sync_channel(QUEUE_LINES);
+    let (flushes, asked) = channel();
     let dropped = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&dropped);
+    let output = Output {
+        out,
+        dropped: Arc::clone(&dropped),
+    };
     std::thread::Builder::new()
         .name("log lines".to_owned())
-        .spawn(move || write_all(&waiting, &count, out))?;
-    let flusher = Flusher(queue.clone());
+        .spawn(move || write_all(&waiting, &asked, output))?;
+    let flusher = Flusher {
+        queue: queue.clone(),
+        flushes,
+    };
     Ok((Lines { queue, dropped }, flusher))
 }
 
-fn write_all(waiting: &Receiver<Message>, dropped: &AtomicU64, mut out: impl Write) {
+/// Writes until nobody can log any more.
+fn write_all(
+    waiting: &Receiver<Vec<u8>>,
+    asked: &Receiver<SyncSender<()>>,
+    mut output: Output<impl Write>,
+) {
+    let mut flush: Option<SyncSender<()>> = None;
     loop {
-        let message = match waiting.recv_timeout(Duration::from_secs(1)) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 && writeln!(out, "chatd: {lost} log lines could not be written").is_err() {
-            dropped.fetch_add(lost, Ordering::Relaxed);
-        }
-        match message {
-            Some(Message::Line(line)) => {
-                if out.write_all(&line).is_err() {
-                    dropped.fetch_add(1, Ordering::Relaxed);
+        flush = flush.or_else(|| asked.try_recv().ok());
+        let line = match &flush {
+            Some(reply) => match waiting.try_recv() {
+                Ok(line) => line,
+                Err(_) => {
+                    let _ = reply.try_send(());
+                    flush = None;
+                    continue;
                 }
-            }
-            Some(Message::Flush(reply)) => {
-                let _ = out.flush();
-                let _ = reply.try_send(());
-            }
-            None => {}
+            },
+            None => match waiting.recv_timeout(TELL_EVERY) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => Vec::new(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            },
+        };
+        output.tell_dropped();
+        output.write(&line);
+    }
+}
+
+/// An output that may fail, and what was not written.
+struct Output<W> {
+    out: W,
+    dropped: Arc<AtomicU64>,
+}
+
+impl<W: Write> Output<W> {
+    fn write(&mut self, line: &[u8]) {
+        if self.out.write_all(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says how many lines are missing here.
+    fn tell_dropped(&mut self) {
+        let lost = self.dropped.swap(0, Ordering::Relaxed);
+        if lost == 0 {
+            return;
+        }
+        let notice = format!("chatd: {lost} log lines could not be written\n");
+        if self.out.write_all(notice.as_bytes()).is_err() {
+            self.dropped.fetch_add(lost, Ordering::Relaxed);
         }
     }
 }
@@ -127,7 +153,7 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let text = std::mem::take(&mut self.text);
-        if !text.is_empty() && self.lines.queue.try_send(Message::Line(text)).is_err() {
+        if !text.is_empty() && self.lines.queue.try_send(text).is_err() {
             self.lines.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -135,7 +161,7 @@ impl Drop for Line<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::time::Instant;
 
     use super::*;
 
