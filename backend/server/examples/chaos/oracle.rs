@@ -41,6 +41,12 @@ impl Known {
         there(&self.log) || there(&self.store)
     }
 
+    /// Whether store or index still show messages that the log has lost.
+    pub(crate) fn shows_a_loss(&self) -> bool {
+        let mut shown = self.store.keys().chain(&self.index);
+        shown.any(|place| !self.log.contains_key(place))
+    }
+
     /// The highest number of each chat that any part knows.
     fn highest(&self) -> HashMap<ChatNumber, u32> {
         let mut highest = HashMap::new();

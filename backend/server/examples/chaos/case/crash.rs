@@ -37,7 +37,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Pause of a connection between two creates.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What only happens on a bad day, or after a long time: the first word of the name.
-const RARE: [&str; 9] = [
+const RARE: [&str; 10] = [
+    "count",
     "recovery",
     "epoch",
     "rebuild",
@@ -122,11 +123,14 @@ async fn crash(system: &mut System, point: &str) -> Result<bool, Failure> {
         process.respawn_armed(Some(point))?;
     }
     let began = Instant::now();
+    // Any other end is none of the failpoint's.
+    let said = format!("failpoint {point} aborts");
     let mut crashed = 0;
     while crashed == 0 && began.elapsed() < REACHED_WITHIN {
         tokio::time::sleep(LOOK_AGAIN).await;
         for process in &mut system.processes {
-            crashed += usize::from(process.has_ended()?);
+            let aborted = process.has_ended()? && process.log()?.contains(&said);
+            crashed += usize::from(aborted);
         }
     }
     say(&format!(

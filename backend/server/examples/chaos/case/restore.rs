@@ -298,7 +298,8 @@ impl Compared<'_> {
         let outcome = scene.judge(&stored, verdict);
         scene.searches(&samples, &stored, verdict);
         let said = Said::since(system, self.before).await?;
-        if outcome.lost > 0 {
+        // What nothing that is left has ever seen cannot be missed.
+        if outcome.lost > 0 && self.known.shows_a_loss() {
             said.must_report(name, outcome.lost, verdict);
         }
         say(&format!(

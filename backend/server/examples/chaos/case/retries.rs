@@ -178,28 +178,28 @@ async fn again(
 
 /// Creates in each chat that was made by a key: a counter that nobody asks for stays lost.
 async fn touch(load: &Load, all: &[Keyed]) -> Result<(), Failure> {
-    let began = Instant::now();
-    for keyed in all {
-        let Some(Thing::Chat(chat)) = keyed.answer else {
-            continue;
-        };
-        loop {
-            let create = Create::default();
-            let message = message("a number for the counter");
-            let client = &load.clients[0];
-            match client
-                .create_message(load.token, chat, &message, &create)
-                .await
-            {
-                Ok(_) => break,
-                Err(error) if !error.retryable() || began.elapsed() > 2 * PATIENCE => {
-                    return Err(error.into());
-                }
-                Err(_) => tokio::time::sleep(PAUSE).await,
+    let made = all.iter().filter_map(|keyed| match keyed.answer {
+        Some(Thing::Chat(chat)) => Some(chat),
+        _ => None,
+    });
+    // All at once: each recovery waits for some seconds.
+    let touches = made.map(|chat| touch_one(load, chat));
+    try_join_all(touches).await.map(drop)
+}
+
+async fn touch_one(load: &Load, chat: ChatNumber) -> Result<(), Failure> {
+    let (began, message) = (Instant::now(), message("a number for the counter"));
+    let (client, create) = (&load.clients[0], Create::default());
+    loop {
+        let created = client.create_message(load.token, chat, &message, &create);
+        match created.await {
+            Ok(_) => return Ok(()),
+            Err(error) if !error.retryable() || began.elapsed() > PATIENCE => {
+                return Err(error.into());
             }
+            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
-    Ok(())
 }
 
 async fn other_bodies(load: &Load, all: &[Keyed], verdict: &mut Verdict) -> Result<(), Failure> {
