@@ -281,7 +281,7 @@ fn put(link: &Link, partition: PartitionId, record: NewRecord) -> Appended {
         .with(|state| state.log.append(partition, record, now));
     link.note(|| {
         let name = name.as_deref().unwrap_or("garbage");
-        let uid = uid.map_or_else(String::new, |uid| short(uid));
+        let uid = uid.map_or_else(String::new, short);
         format!(
             "log: {} {name} {uid} at {}-{}@{offset}",
             "appended",

@@ -152,7 +152,7 @@ struct Silent;
 #[async_trait::async_trait]
 impl Subscription for Silent {
     async fn changed(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -92,7 +92,9 @@ impl Process {
             let mut stdout = child.stdout.take()?;
             let mounted = tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut told);
             if !matches!(tokio::time::timeout(PATIENCE, mounted).await, Ok(Ok(_))) {
-                eprintln!("not tried: this system lets nobody mount a file system of his own");
+                show(format_args!(
+                    "not tried: this system lets nobody mount a file system of his own"
+                ));
                 return None;
             }
             let seen = place.strip_prefix("/").unwrap();
@@ -257,9 +259,9 @@ async fn a_full_disk_costs_no_numbers_and_is_over_when_it_is_over() {
     for client in clients {
         client.await.unwrap();
     }
-    eprintln!(
+    show(format_args!(
         "{refused} refused, {after_a_second} numbers after a second, {at_the_end} at the end"
-    );
+    ));
     assert_eq!(
         at_the_end, after_a_second,
         "after {refused} refused creates"
@@ -287,12 +289,14 @@ async fn a_full_disk_costs_no_numbers_and_is_over_when_it_is_over() {
     })
     .await;
     let visible = free_at.elapsed();
-    eprintln!("accepted after {accepted:?}, visible after {visible:?}");
+    show(format_args!(
+        "accepted after {accepted:?}, visible after {visible:?}"
+    ));
     assert!(visible < Duration::from_secs(5), "{visible:?}");
     assert!(process.admin.ready().await.unwrap().ready);
     let mut text = String::new();
     log.reopen().unwrap().read_to_string(&mut text).unwrap();
-    eprintln!("{} bytes of log", text.len());
+    show(format_args!("{} bytes of log", text.len()));
     assert!(text.len() < 64 * 1024, "{text}");
 }
 
@@ -339,4 +343,11 @@ async fn a_log_that_nobody_reads_stops_nothing() {
         return;
     }
     creates_go_on(Stdio::piped()).await;
+}
+
+/// A figure for whoever runs the test with its output shown.
+fn show(figure: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    // Nobody needs it.
+    let _ = writeln!(std::io::stderr(), "{figure}");
 }
