@@ -112,7 +112,7 @@ impl Backend {
             // without it (rule 5).
             Ok(Ok(_)) if Instant::now() <= deadline => Ok(()),
             Ok(Ok(_)) | Err(_) => Err(Error::NotAcknowledged),
-            Ok(Err(log::Error::Unavailable(reason))) => {
+            Ok(Err(log::Error::Unavailable(reason) | log::Error::NotAppended(reason))) => {
                 tracing::warn!(topic = event.topic().name(), reason, "an append failed");
                 Err(Error::NotAcknowledged)
             }

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::port::log::Group;
 use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
+use sqlx::SqliteConnection;
 use sqlx::migrate::MigrateError;
+use uuid::Uuid;
 
 use crate::counters::{Numbers, tail};
 use crate::examine::Premises;
 use crate::life::Estate;
 use crate::lock::{self, Lock};
 use crate::log::Events;
-use crate::log::file::{self, Place};
+use crate::log::file::{self, Found, Place};
+use crate::offline::index::damaged_files;
 use crate::progress::Progress;
 use crate::rebuild;
 use crate::search::Index;
@@ -23,6 +27,9 @@ use crate::store::Rows;
 
 /// How long records stay in the log after every group has passed them.
 pub const RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// An index up to this size is compared with its checksums before it is opened.
+const VERIFIED_BYTES: u64 = 512 * 1024 * 1024;
 
 /// Where and how.
 #[derive(Debug, Clone)]
@@ -112,8 +119,11 @@ pub async fn open(config: &Config) -> Result<Ports, OpenError> {
     let dir = &config.data_dir;
     let lock = take(dir)?;
     let progress = Arc::new(Progress::default());
+    // Reading the index takes longer than opening the rest.
+    let verified = tokio::spawn(verify(dir.join("index")));
     let (rows, log) = open_databases(config, &progress).await?;
     let numbers = Numbers::rebuild(Arc::clone(&log), &rows, Arc::clone(&progress)).await?;
+    set_damaged_aside(&dir.join("index"), verified.await.unwrap_or_default())?;
     let index = open_index(dir.join("index"), &rows).await?;
 
     let (rows, numbers, index) = (Arc::new(rows), Arc::new(numbers), Arc::new(index));
@@ -167,7 +177,8 @@ async fn open_databases(
         .await
         .map_err(|error| OpenError::Database { file, error })?;
     // The store first: it is what decides, and a crash in between is met again at the next start.
-    let epochs = rows.agree(&found).await?;
+    let uids = uids(&mut connection, &rows, &found).await?;
+    let epochs = rows.agree(&found, &uids).await?;
     rows.load_progress().await?;
     if found.topics.map(|topic| topic.epoch) != epochs {
         file::put_epochs(&mut connection, &epochs)
@@ -181,8 +192,83 @@ async fn open_databases(
     Ok((rows, Arc::new(log)))
 }
 
+/// The uids of the records that each group says to have applied last, as the log has them.
+async fn uids(
+    connection: &mut SqliteConnection,
+    rows: &Rows,
+    found: &Found,
+) -> Result<[Option<Uuid>; Group::ALL.len()], OpenError> {
+    let positions = rows.all_positions().await?;
+    let mut uids = [None; Group::ALL.len()];
+    for group in Group::ALL {
+        let topic = group.topic();
+        let extent = found.topics[topic as usize];
+        let next = positions[group as usize].next;
+        if next > extent.start && next <= extent.next {
+            uids[group as usize] = file::uid_at(connection, topic, next - 1).await?;
+        }
+    }
+    Ok(uids)
+}
+
 async fn open_index(dir: PathBuf, rows: &Rows) -> Result<Index, OpenError> {
     rebuild::open(&dir, rows)
         .await
         .map_err(|error| OpenError::Index { dir, error })
+}
+
+/// Reads the files of a small index from end to end; answers those that are damaged. A large one is read
+/// while it serves, and said to be damaged in the log.
+async fn verify(dir: PathBuf) -> Vec<PathBuf> {
+    let size = |dir: &Path| -> io::Result<u64> {
+        let files = std::fs::read_dir(dir)?.filter_map(Result::ok);
+        Ok(files
+            .filter_map(|file| file.metadata().ok())
+            .map(|file| file.len())
+            .sum())
+    };
+    match size(&dir) {
+        // There is none yet, or whoever opens it says what is wrong.
+        Err(_) => Vec::new(),
+        Ok(bytes) if bytes <= VERIFIED_BYTES => damaged_files(&dir).await.unwrap_or_default(),
+        Ok(_) => {
+            tokio::spawn(async move {
+                for file in damaged_files(&dir).await.unwrap_or_default() {
+                    tracing::error!(
+                        file = %file.display(),
+                        "the search index is damaged and leaves out hits: stop chatd, remove {} \
+                         and start it again: it is made from the store",
+                        dir.display()
+                    );
+                }
+            });
+            Vec::new()
+        }
+    }
+}
+
+/// A damaged index would leave out hits and say nothing. It is set aside, and made again from the rows, of
+/// which it is only a projection.
+fn set_damaged_aside(dir: &Path, damaged: Vec<PathBuf>) -> Result<(), OpenError> {
+    let Some(file) = damaged.first() else {
+        return Ok(());
+    };
+    let aside = dir.with_extension("damaged");
+    tracing::error!(
+        file = %file.display(),
+        files = damaged.len(),
+        aside = %aside.display(),
+        "the search index is damaged: it is set aside and made again from the store"
+    );
+    let moved = if aside.exists() {
+        std::fs::remove_dir_all(&aside)
+    } else {
+        Ok(())
+    };
+    moved
+        .and_then(|()| std::fs::rename(dir, aside))
+        .map_err(|error| OpenError::Directory {
+            dir: dir.to_owned(),
+            error,
+        })
 }

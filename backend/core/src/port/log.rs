@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::time::Timestamp;
 use uuid::Uuid;
 
@@ -11,6 +12,10 @@ pub enum Error {
     /// The engine is away or slow; an append may have happened.
     #[error("the log does not answer: {0}")]
     Unavailable(String),
+    /// The record is certainly not in the log, and will not come to be there: the engine rolled the
+    /// append back, or never saw it. A later append may succeed.
+    #[error("the log took nothing: {0}")]
+    NotAppended(String),
     /// The engine answered that this can never be appended.
     #[error("the log refuses the record: {0}")]
     Refused(String),
@@ -29,7 +34,7 @@ impl Error {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::NotAppended(_) => true,
             Self::Refused(_) | Self::OutOfRange { .. } => false,
         }
     }
@@ -151,6 +156,24 @@ pub struct Origin {
     pub offset: u64,
 }
 
+/// What a record is about. An adapter that keeps it stores it apart from the value, so that a damaged
+/// value does not hide which numbers were given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The application.
+    pub token: AppToken,
+    /// The chat whose messages are meant; `None` where the numbers are those of chats.
+    pub chat: Option<ChatNumber>,
+    /// First number; 0 where the record is about the application itself.
+    pub first: u32,
+    /// How many numbers.
+    pub count: u32,
+    /// The counters' generation when the numbers were taken; 0 in a change.
+    pub generation: u32,
+    /// Whether the record creates what has the numbers, or changes it.
+    pub creates: bool,
+}
+
 /// What travels beside the value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Headers {
@@ -164,6 +187,11 @@ pub struct Headers {
     pub origin: Option<Origin>,
     /// Why it is a dead letter.
     pub reason: Option<String>,
+    /// What the record is about, where the adapter keeps it apart from the value.
+    pub scope: Option<Scope>,
+    /// The checksum of the record did not match when it was read: key and value are not what was
+    /// appended. A dead letter keeps the mark, so that its replay is never taken for the original.
+    pub damaged: bool,
 }
 
 /// A record to append.

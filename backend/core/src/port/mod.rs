@@ -38,6 +38,12 @@ pub trait Life: Send + Sync {
     /// which they should be mended. Answers within three seconds, whatever does not.
     async fn examine(&self) -> Vec<Examined>;
 
+    /// Waits until the adapter cannot go on without losing what it promised, and says why. The process
+    /// has to end with an error then; the next start finds out what is there.
+    async fn failed(&self) -> String {
+        std::future::pending().await
+    }
+
     /// Flushes and lets go of everything; the ports answer nothing afterwards.
     async fn close(&self);
 }

@@ -2,12 +2,13 @@
 
 use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::store::{Error, Position};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
 use uuid::Uuid;
 
 use super::Rows;
 use super::read;
-use super::rows::told;
+use super::rows::{EPOCH, POSITION, Values, epoch, position, told};
+use super::sums;
 use super::transaction::put_position;
 use crate::log::file::{Extent, Found};
 
@@ -18,6 +19,10 @@ enum Change {
     None,
     /// It is another log: none of its records has been applied.
     Recreated,
+    /// It has the name and length of the one that was applied, and holds another record where the last
+    /// applied one stood: for example a backup that others went on with. What of it was applied is not
+    /// known, so all of it is applied again.
+    Replaced,
     /// It ends before what has been applied: what is left of it has been applied.
     Truncated,
 }
@@ -29,14 +34,22 @@ impl Rows {
     /// A position of a re-created topic goes back to its start. One of a truncated topic goes back to
     /// its end, not further: everything below has been applied, and applying an old edit again under
     /// the new epoch would put it above later ones.
-    pub(crate) async fn agree(&self, log: &Found) -> Result<[u32; Topic::ALL.len()], Error> {
+    ///
+    /// `uids` are those of the records in the log that stand right before the positions of the groups,
+    /// where they can be read.
+    pub(crate) async fn agree(
+        &self,
+        log: &Found,
+        uids: &[Option<Uuid>; Group::ALL.len()],
+    ) -> Result<[u32; Topic::ALL.len()], Error> {
         let mut work = self.begin_immediate().await?;
+        sound(&mut work.inner).await?;
         let mut epochs = [0; Topic::ALL.len()];
         for topic in Topic::ALL {
             let extent = log.topics[topic as usize];
             let known = known(&mut work.inner, topic).await?;
             let positions = positions(&mut work.inner, topic).await?;
-            let change = change(known.map(|(id, _)| id), log.id, extent, &positions);
+            let change = change(known.map(|(id, _)| id), log.id, extent, &positions, uids);
             let epoch = known.map_or(0, |(_, epoch)| epoch).max(extent.epoch)
                 + u32::from(change != Change::None);
             if change != Change::None {
@@ -46,8 +59,9 @@ impl Rows {
                     log.start = extent.start,
                     log.next = extent.next,
                     change = ?change,
-                    "the log is not the one that was applied: it was re-created or truncated, and \
-                     what was acknowledged but not yet applied is lost; going on in a new epoch"
+                    "the log is not the one that was applied: it was re-created, replaced or \
+                     truncated, and what was acknowledged but not yet applied is lost; going on in \
+                     a new epoch"
                 );
             }
             for (group, position) in positions {
@@ -64,6 +78,17 @@ impl Rows {
         }
         work.inner.commit().await.map_err(told)?;
         Ok(epochs)
+    }
+
+    /// How far every group is, in the order of [`Group::ALL`].
+    pub(crate) async fn all_positions(&self) -> Result<[Position; Group::ALL.len()], Error> {
+        let mut writer = self.writer().await?;
+        let mut positions = [Position::START; Group::ALL.len()];
+        for group in Group::ALL {
+            let found = read::position(&mut writer, group, partition(group.topic())).await?;
+            positions[group as usize] = found;
+        }
+        Ok(positions)
     }
 
     /// Reads how far every group is.
@@ -86,6 +111,7 @@ fn change(
     id: [u8; 16],
     extent: Extent,
     positions: &[(Group, Position)],
+    uids: &[Option<Uuid>; Group::ALL.len()],
 ) -> Change {
     if known.is_some_and(|known| known != id) {
         return Change::Recreated;
@@ -96,13 +122,33 @@ fn change(
     {
         return Change::Truncated;
     }
+    let differs = |(group, position): &(Group, Position)| {
+        let known = |uid: Option<Uuid>| uid.filter(|uid| !uid.is_nil());
+        let (applied, found) = (known(position.last_uid), known(uids[*group as usize]));
+        applied.is_some() && found.is_some() && applied != found
+    };
+    if positions.iter().any(differs) {
+        return Change::Replaced;
+    }
     Change::None
+}
+
+/// Refuses positions and epochs that are damaged, also where their key is: a position that is not
+/// found would begin anew.
+async fn sound(on: &mut SqliteConnection) -> Result<(), Error> {
+    let text = format!("SELECT {POSITION} FROM log_positions");
+    let values = Values::with_capacity(0);
+    read::all(on, AssertSqlSafe(text).into_sql_str(), values, position).await?;
+    let text = format!("SELECT {EPOCH} FROM log_epochs");
+    let values = Values::with_capacity(0);
+    read::all(on, AssertSqlSafe(text).into_sql_str(), values, epoch).await?;
+    Ok(())
 }
 
 fn moved(position: Position, change: Change, extent: Extent, epoch: u32) -> Position {
     match change {
         Change::None => Position { epoch, ..position },
-        Change::Recreated => Position {
+        Change::Recreated | Change::Replaced => Position {
             next: extent.start,
             epoch,
             last_uid: None,
@@ -132,33 +178,48 @@ async fn positions(
     Ok(positions)
 }
 
-async fn known(on: &mut SqliteConnection, topic: Topic) -> Result<Option<([u8; 16], u32)>, Error> {
-    let row = sqlx::query("SELECT log_id, epoch FROM log_epochs WHERE topic = ?")
-        .bind(topic.name())
-        .fetch_optional(on)
-        .await
-        .map_err(told)?;
-    row.map(|row| {
-        let id: Uuid = Uuid::from_slice(row.try_get_unchecked(0).map_err(told)?)
-            .map_err(|_| Error::Corrupt("the log's id has not 16 bytes".into()))?;
-        Ok((id.into_bytes(), super::rows::number(&row, 1)?))
-    })
-    .transpose()
+/// Which log the store knows each topic of, and in which epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) topic: Topic,
+    pub(crate) id: [u8; 16],
+    pub(crate) epoch: u32,
 }
 
-async fn put_known(
+/// What the store knows of every topic.
+pub(crate) async fn all_known(on: &mut SqliteConnection) -> Result<Vec<Known>, Error> {
+    let mut all = Vec::new();
+    for topic in Topic::ALL {
+        let found = known(on, topic).await?;
+        all.extend(found.map(|(id, epoch)| Known { topic, id, epoch }));
+    }
+    Ok(all)
+}
+
+async fn known(on: &mut SqliteConnection, topic: Topic) -> Result<Option<([u8; 16], u32)>, Error> {
+    let text = format!("SELECT {EPOCH} FROM log_epochs WHERE topic = ?");
+    let mut values = Values::with_capacity(1);
+    values.text(Some(topic.name().to_owned()));
+    let found = read::one(on, AssertSqlSafe(text).into_sql_str(), values, epoch).await?;
+    Ok(found.map(|(_, id, epoch)| (id, epoch)))
+}
+
+/// Writes down which log the store knows.
+pub(crate) async fn put_known(
     on: &mut SqliteConnection,
     topic: Topic,
     id: [u8; 16],
     epoch: u32,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO log_epochs (topic, log_id, epoch) VALUES (?, ?, ?) \
-         ON CONFLICT (topic) DO UPDATE SET log_id = excluded.log_id, epoch = excluded.epoch",
+        "INSERT INTO log_epochs (topic, log_id, epoch, checksum) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (topic) DO UPDATE SET log_id = excluded.log_id, epoch = excluded.epoch, \
+         checksum = excluded.checksum",
     )
     .bind(topic.name())
     .bind(&id[..])
     .bind(epoch)
+    .bind(sums::log_epoch(topic.name(), &id, epoch))
     .execute(on)
     .await
     .map_err(told)?;

@@ -235,7 +235,7 @@ async fn a_full_log_refuses_and_loses_nothing() {
                 sent.push(value);
             }
             Err(error) => {
-                assert!(matches!(error, Error::Unavailable(_)), "{error}");
+                assert!(matches!(error, Error::NotAppended(_)), "{error}");
                 refused += 1;
             }
         }

@@ -2,5 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod contract;
+mod directory;
 mod examine;
 mod files;
+mod flips;
+mod salvage;
