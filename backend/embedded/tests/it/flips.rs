@@ -4,6 +4,7 @@
 //! `CHAT_FLIPS` is how many bits, each in a copy of its own; `CHAT_FLIPS_SEED` where to begin.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use chat_embedded::offline;
@@ -90,7 +91,8 @@ async fn a_flipped_bit_is_never_served_silently() {
         .iter()
         .map(|((file, met), times)| format!("{file:9} {:11} {times}", format!("{met:?}")))
         .collect();
-    println!("{}", lines.join("\n"));
+    // Captured unless the test runs with `--nocapture`.
+    writeln!(std::io::stdout(), "{}", lines.join("\n")).unwrap();
     assert!(
         silent.is_empty(),
         "{}\n{}",
