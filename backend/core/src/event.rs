@@ -448,7 +448,7 @@ pub const fn revision(epoch: u32, offset: u64) -> u64 {
 }
 
 /// Whether a revision can be made of an origin: anybody may have written the header.
-const fn is_place(origin: &Origin) -> bool {
+pub(crate) const fn is_place(origin: &Origin) -> bool {
     origin.epoch >> EPOCH_BITS == 0 && origin.offset < (1 << OFFSET_BITS) - 1
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use chat_wire::ids::AppToken;
 use uuid::Uuid;
 
-use crate::event::{Event, revision};
+use crate::event::{Event, is_place, revision};
 use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::port::log::{Group, PartitionId, Record, Scope};
@@ -131,7 +131,8 @@ impl Batch {
 fn decoded(epoch: u32, record: &Record, uid: Uuid, event: Event) -> Decoded {
     Decoded {
         offset: record.offset,
-        revision: record.headers.origin.map_or_else(
+        // A reservation may be of a record whose origin is no place.
+        revision: record.headers.origin.filter(is_place).map_or_else(
             || revision(epoch, record.offset),
             |origin| revision(origin.epoch, origin.offset),
         ),

@@ -8,12 +8,12 @@ use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use super::frame::code;
+pub(crate) use super::frame::{OFFSETS, base};
+pub(super) use super::frame::{id, offset};
 use super::head::{BATCH_BYTES, BatchHead};
 use crate::checksum::Checksum;
 use crate::sqlite::{self, Failure, Tuning};
 
-/// Offsets of a topic: as many as a revision has room for.
-pub(crate) const OFFSETS: i64 = 1 << 40;
 /// Bytes of a page, SQLite's default; only to turn a size into pages.
 const PAGE_BYTES: u64 = 4_096;
 /// Appends go to the right edge of the tree, so little has to be kept.
@@ -63,22 +63,6 @@ pub(super) fn told(error: sqlx::Error) -> Error {
         Failure::Unavailable(text) | Failure::Corrupt(text) => Error::Unavailable(text),
         Failure::Refused(text) => Error::Refused(text),
     }
-}
-
-/// The number that a topic's first offset has in the database.
-pub(crate) const fn base(topic: Topic) -> i64 {
-    code(topic) as i64 * OFFSETS
-}
-
-/// The number of a place in the database.
-pub(super) fn id(topic: Topic, offset: u64) -> i64 {
-    let offset = i64::try_from(offset).unwrap_or(OFFSETS);
-    base(topic) + offset.min(OFFSETS)
-}
-
-/// The offset of a number in the database.
-pub(super) fn offset(topic: Topic, id: i64) -> u64 {
-    u64::try_from(id - base(topic)).unwrap_or(0)
 }
 
 impl Place {

@@ -15,6 +15,8 @@ const DAMAGED: u8 = 32;
 
 /// Bytes in front of each record: three lengths.
 pub(super) const LENGTHS: usize = 12;
+/// Offsets of a topic: as many as a revision has room for.
+pub(crate) const OFFSETS: i64 = 1 << 40;
 /// Longest event name and reason, in bytes; longer ones are cut.
 const TEXT_BYTES: usize = 4 * 1024;
 
@@ -33,6 +35,22 @@ pub(super) const fn code(topic: Topic) -> u8 {
         Topic::Chats => 5,
         Topic::Messages => 6,
     }
+}
+
+/// The number that a topic's first offset has in the database.
+pub(crate) const fn base(topic: Topic) -> i64 {
+    code(topic) as i64 * OFFSETS
+}
+
+/// The number of a place in the database.
+pub(super) fn id(topic: Topic, offset: u64) -> i64 {
+    let offset = i64::try_from(offset).unwrap_or(OFFSETS);
+    base(topic) + offset.min(OFFSETS)
+}
+
+/// The offset of a number in the database.
+pub(super) fn offset(topic: Topic, id: i64) -> u64 {
+    u64::try_from(id - base(topic)).unwrap_or(0)
 }
 
 fn topic(code: u8) -> Result<Topic, Damaged> {

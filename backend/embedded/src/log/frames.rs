@@ -4,10 +4,32 @@ use bytes::{Buf, Bytes};
 use chat_core::port::log::{Headers, PartitionId, Record, Topic};
 use chat_wire::time::Timestamp;
 
-use super::file::id;
-use super::frame::{Damaged, LENGTHS, headers, seal};
+use super::frame::{Damaged, LENGTHS, headers, id, seal};
 use super::head::{self, BatchHead, CHECKSUM_BYTES, Head};
-use super::topic::Segment;
+
+/// What one commit appended to one topic.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) topic: Topic,
+    pub(super) first: u64,
+    pub(super) records: u64,
+    pub(super) appended_at: Timestamp,
+    pub(super) frames: Bytes,
+    /// See [`super::head`]; empty in a batch that was written without checksums.
+    pub(super) heads: Bytes,
+    /// Whether it was read from the disk, so that its checksums have to be compared.
+    pub(super) verify: bool,
+}
+
+impl Segment {
+    pub(super) const fn next(&self) -> u64 {
+        self.first + self.records
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.frames.len() + self.heads.len()
+    }
+}
 
 /// Puts records together as one batch of a topic.
 pub(super) fn gather<'a>(

@@ -3,43 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use chat_core::port::log::{Error, PartitionId, PollLimits, Record, Topic};
-use chat_wire::time::Timestamp;
+use chat_core::port::log::{Error, PartitionId, PollLimits, Record};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::file::Extent;
 use super::frame::Damaged;
+pub(super) use super::frames::Segment;
 use super::frames::{Frames, Taken};
 use crate::damage;
 
 /// Bytes of a topic's freshest records that are kept in memory. Workers that keep up read nothing else.
 const RECENT_BYTES: usize = 8 * 1024 * 1024;
-
-/// What one commit appended to one topic.
-#[derive(Debug, Clone)]
-pub(super) struct Segment {
-    pub(super) topic: Topic,
-    pub(super) first: u64,
-    pub(super) records: u64,
-    pub(super) appended_at: Timestamp,
-    pub(super) frames: Bytes,
-    /// See [`super::head`]; empty in a batch that was written without checksums.
-    pub(super) heads: Bytes,
-    /// Whether it was read from the disk, so that its checksums have to be compared.
-    pub(super) verify: bool,
-}
-
-impl Segment {
-    pub(super) const fn next(&self) -> u64 {
-        self.first + self.records
-    }
-
-    const fn len(&self) -> usize {
-        self.frames.len() + self.heads.len()
-    }
-}
 
 /// One topic.
 #[derive(Debug)]

@@ -145,6 +145,24 @@ async fn a_damaged_create_becomes_a_dead_letter_and_keeps_its_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_made_again_without_the_rows_that_are_damaged() {
+    let filled = filled().await;
+    let chat = filled.chat();
+    let chats = [chat.chat];
+    let ports = open(&Config::new(&filled.data)).await.unwrap();
+    drain(&ports).await.unwrap();
+    let before = ports.search.counts(chat.token, &chats).await.unwrap();
+    ports.life.close().await;
+
+    damage(&filled.data.join("store.db"), &filled.body(20));
+    std::fs::remove_dir_all(filled.data.join("index")).unwrap();
+    let ports = open(&Config::new(&filled.data)).await.unwrap();
+    let after = ports.search.counts(chat.token, &chats).await.unwrap();
+    assert_eq!(after, [before[0] - 1]);
+    ports.life.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_is_not_served_and_its_number_is_void_in_the_copy() {
     let filled = filled().await;
     let number = 20;
