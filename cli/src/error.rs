@@ -199,6 +199,7 @@ mod tests {
                 | Code::UnsupportedMediaType
                 | Code::InvalidValue
                 | Code::TooManyRequests
+                | Code::Damaged
                 | Code::Internal => Exit::Failure,
             };
             assert_eq!(exit_of_code(*code), expected, "{code:?}");

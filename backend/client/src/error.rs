@@ -132,6 +132,7 @@ const fn code_is_retryable(code: Code) -> bool {
         | Code::UnsupportedMediaType
         | Code::InvalidValue
         | Code::KeyReused
+        | Code::Damaged
         | Code::Internal => false,
     }
 }

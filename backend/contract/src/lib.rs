@@ -11,6 +11,7 @@
     reason = "every function here is a test, and a panic is how it fails"
 )]
 
+pub mod apply;
 pub mod consumer;
 pub mod counters;
 pub mod fixture;

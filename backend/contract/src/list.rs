@@ -18,6 +18,7 @@ macro_rules! contract_tests {
         $crate::contract_tests!($fixture, signals);
         $crate::contract_tests!($fixture, search);
         $crate::contract_tests!($fixture, repair);
+        $crate::contract_tests!($fixture, apply);
         $crate::contract_tests!($fixture, life);
     };
     ($fixture:ty, log) => {
@@ -177,6 +178,12 @@ macro_rules! contract_tests {
             chats_are_counted_together
         );
     };
+    ($fixture:ty, apply) => {
+        $crate::contract_tests!(@port $fixture, apply:
+            a_wrong_highest_number_buries_nothing
+            a_create_that_cannot_be_read_keeps_its_numbers
+        );
+    };
     ($fixture:ty, life) => {
         $crate::contract_tests!(@port $fixture, life:
             housekeeping_keeps_what_is_unread
@@ -218,6 +225,7 @@ mod tests {
             include_str!("signals.rs"),
             include_str!("search.rs"),
             include_str!("repair.rs"),
+            include_str!("apply.rs"),
             include_str!("life.rs"),
         ];
         for file in files {

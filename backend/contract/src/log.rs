@@ -33,6 +33,7 @@ pub async fn a_record_is_read_as_it_was_appended(fixture: &impl Fixture) {
                 offset: 1 << 39,
             }),
             reason: Some("the value is no JSON".to_owned()),
+            ..Headers::default()
         },
         value: every_byte.into(),
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chat_core::port::Ports;
 use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::store::{
-    ApplicationRow, MessageRow, Position, RenumberedRow, Store, Transaction, Writes,
+    ApplicationRow, ChatRow, MessageRow, Position, RenumberedRow, Store, Transaction, Writes,
 };
 use uuid::Uuid;
 
@@ -219,7 +219,7 @@ pub async fn a_partition_has_one_transaction(fixture: &impl Fixture) {
 /// A row that one transaction has read is not changed by another before it ends: no count is lost.
 pub async fn rows_that_were_read_stay_locked(fixture: &impl Fixture) {
     let store = fixture.open().await.store;
-    let zero = chat_core::port::store::ChatRow {
+    let zero = ChatRow {
         messages_count: 0,
         ..chat_row(chat(1, 1))
     };
@@ -398,7 +398,11 @@ pub(crate) fn one_of_each(application: u8) -> Writes {
     let chat = chat(application, 1);
     Writes {
         insert_applications: vec![application_row(application)],
-        insert_chats: vec![chat_row(chat)],
+        insert_chats: vec![ChatRow {
+            highest: 1,
+            settled_through: 1,
+            ..chat_row(chat)
+        }],
         insert_messages: vec![message_row(chat, 1)],
         put_keys: vec![key_row(application.into())],
         insert_renumbered: vec![RenumberedRow {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::key::StoredKey;
 use crate::limits;
-use crate::port::log::{Headers, NewRecord, Origin, Record, Topic};
+use crate::port::log::{Headers, NewRecord, Origin, Record, Scope, Topic};
 use crate::port::store::{ChatKey, MessageKey};
 
 /// Version of the shapes in this file.
@@ -19,6 +19,9 @@ pub const SCHEMA: u32 = 1;
 /// Why a record is no event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
+    /// The bytes are not those that were appended.
+    #[error("checksum mismatch: the record was damaged after it was appended")]
+    Damaged,
     /// The header `event` is missing or unknown in this topic.
     #[error("the record has no event name that belongs in this topic")]
     Name,
@@ -249,6 +252,84 @@ impl Event {
         format!("{}|{}", chat.token.reveal(), chat.chat).into()
     }
 
+    /// What it is about, without its content.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        let of = |token, chat, first, count| Scope {
+            token,
+            chat,
+            first,
+            count,
+            generation: 0,
+            creates: false,
+        };
+        let changed =
+            |key: MessageKey| of(key.chat.token, Some(key.chat.chat), key.number.get(), 1);
+        match self {
+            Self::ApplicationCreated(event) => Scope {
+                generation: event.generation,
+                creates: true,
+                ..of(event.application_token, None, 0, 0)
+            },
+            Self::ApplicationRenamed(event) => of(event.application_token, None, 0, 0),
+            Self::ChatCreated(event) => Scope {
+                generation: event.generation,
+                creates: true,
+                ..of(event.application_token, None, event.chat_number.get(), 1)
+            },
+            Self::MessagesCreated(event) => {
+                let count = event.last() - event.first.get() + 1;
+                let chat = Some(event.chat_number);
+                Scope {
+                    generation: event.generation,
+                    creates: true,
+                    ..of(event.application_token, chat, event.first.get(), count)
+                }
+            }
+            Self::MessageEdited(event) => changed(event.target()),
+            Self::MessageDeleted(event) => changed(event.target()),
+        }
+    }
+
+    /// The create that a scope speaks of, with everything but its numbers and uids left empty: it
+    /// reserves the numbers of a create whose value cannot be read. `None` where the record created
+    /// nothing with a number.
+    #[must_use]
+    pub fn reservation(scope: &Scope, uid: Uuid, created_at: Timestamp) -> Option<Self> {
+        if !scope.creates || scope.first == 0 {
+            return None;
+        }
+        let Some(chat_number) = scope.chat else {
+            return Some(Self::ChatCreated(ChatCreated {
+                application_token: scope.token,
+                chat_number: ChatNumber::new(scope.first)?,
+                created_at,
+                generation: scope.generation,
+                key: None,
+            }));
+        };
+        let single = scope.count == 1;
+        let line = |nth: u32| Line {
+            uid: if single {
+                uid
+            } else {
+                nth_uid(uid, nth.into())
+            },
+            body: String::new(),
+            sender: None,
+            sent_at: None,
+        };
+        Some(Self::MessagesCreated(MessagesCreated {
+            application_token: scope.token,
+            chat_number,
+            first: MessageNumber::new(scope.first)?,
+            created_at,
+            generation: scope.generation,
+            key: None,
+            messages: (0..scope.count).map(line).collect(),
+        }))
+    }
+
     /// The record that carries it.
     #[must_use]
     pub fn encode(&self, uid: Uuid) -> NewRecord {
@@ -267,8 +348,8 @@ impl Event {
                 event: Some(self.name().to_owned()),
                 uid: Some(uid),
                 schema: Some(SCHEMA),
-                origin: None,
-                reason: None,
+                scope: Some(self.scope()),
+                ..Headers::default()
             },
             value: value.into(),
         }
@@ -280,6 +361,9 @@ impl Event {
     /// [`Undecodable`] where it is no event of its topic: it will never apply.
     pub fn decode(record: &Record) -> Result<(Uuid, Self), Undecodable> {
         let headers = &record.headers;
+        if headers.damaged {
+            return Err(Undecodable::Damaged);
+        }
         let uid = headers.uid.ok_or(Undecodable::Uid)?;
         if headers.schema != Some(SCHEMA) {
             return Err(Undecodable::Schema(headers.schema));
@@ -345,6 +429,13 @@ fn place(error: &serde_json::Error) -> String {
     )
 }
 
+/// The uid of a line: the event's with its lowest 62 bits, which are random, counted on.
+pub(crate) fn nth_uid(uid: Uuid, nth: u128) -> Uuid {
+    const TAIL: u128 = (1 << 62) - 1;
+    let bits = uid.as_u128();
+    Uuid::from_u128((bits & !TAIL) | ((bits & TAIL) + nth) & TAIL)
+}
+
 /// Bits of a revision below the epoch.
 const OFFSET_BITS: u32 = 40;
 /// Bits of an epoch, so that a revision fits a signed number of 64 bits, as stores have them.
@@ -357,7 +448,7 @@ pub const fn revision(epoch: u32, offset: u64) -> u64 {
 }
 
 /// Whether a revision can be made of an origin: anybody may have written the header.
-const fn is_place(origin: &Origin) -> bool {
+pub(crate) const fn is_place(origin: &Origin) -> bool {
     origin.epoch >> EPOCH_BITS == 0 && origin.offset < (1 << OFFSET_BITS) - 1
 }
 

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::port::Ports;
 use crate::port::log::{Group, LogId, PartitionId};
 use crate::port::search::{self, Document, IndexPosition, Indexed};
-use crate::port::store::{self, MessageKey, MessageRow, Position, State};
+use crate::port::store::{self, ChatKey, MessageKey, MessageRow, Position, State};
 
 /// What indexing a batch did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -144,7 +144,14 @@ pub async fn publish(
 async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error> {
     let mut created: HashMap<MessageKey, Uuid> = HashMap::new();
     let mut touched: HashSet<MessageKey> = HashSet::new();
-    for record in batches.iter().flat_map(|batch| &batch.records) {
+    // The store may have read a create that was damaged only afterwards: its rows are looked at too.
+    let all = |batch| {
+        let Batch {
+            records, reserved, ..
+        }: &Batch = batch;
+        records.iter().chain(reserved)
+    };
+    for record in batches.iter().flat_map(all) {
         match &record.event {
             Event::MessagesCreated(event) => {
                 for (number, line) in (event.first.get()..).zip(&event.messages) {
@@ -163,13 +170,20 @@ async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error
             _ => {}
         }
     }
+    for scope in batches.iter().flat_map(|batch| &batch.touched) {
+        if let (Some(chat), Some(number)) = (scope.chat, MessageNumber::new(scope.first)) {
+            let token = scope.token;
+            let chat = ChatKey { token, chat };
+            touched.insert(MessageKey { chat, number });
+        }
+    }
     touched.extend(created.keys().copied());
     let mut keys: Vec<MessageKey> = touched.into_iter().collect();
     keys.sort_unstable();
     let mut rows = if keys.is_empty() {
         Vec::new()
     } else {
-        ports.store.messages_by_key(&keys).await?
+        intact(ports, &keys).await?
     };
 
     // Where a create is not under its number, it may have moved: another message has the number, or
@@ -193,8 +207,26 @@ async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error
         }
     }
     if !moved.is_empty() {
-        rows.extend(ports.store.messages_by_key(&moved).await?);
+        rows.extend(intact(ports, &moved).await?);
     }
+    Ok(rows)
+}
+
+/// The rows of these messages without those that are damaged: nobody waits behind them, and the store
+/// has said which they are.
+async fn intact(ports: &Ports, keys: &[MessageKey]) -> Result<Vec<MessageRow>, Error> {
+    match ports.store.messages_by_key(keys).await {
+        Err(store::Error::Corrupt(_)) => {}
+        rows => return Ok(rows?),
+    }
+    let (mut rows, mut damaged) = (Vec::with_capacity(keys.len()), 0_u64);
+    for key in keys {
+        match ports.store.message(*key).await {
+            Err(store::Error::Corrupt(_)) => damaged += 1,
+            row => rows.extend(row?),
+        }
+    }
+    tracing::error!(damaged, "messages whose rows are damaged are not indexed");
     Ok(rows)
 }
 

@@ -9,7 +9,7 @@ use crate::accept::{Ticket, detached};
 use crate::applications::Read;
 use crate::backend::Backend;
 use crate::error::Error;
-use crate::event::{Event, Line, MessageDeleted, MessageEdited, MessagesCreated};
+use crate::event::{Event, Line, MessageDeleted, MessageEdited, MessagesCreated, nth_uid};
 use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
 use crate::limits::{self, Broken};
@@ -411,13 +411,6 @@ fn lines(messages: Vec<NewMessage>, uid: Uuid) -> Vec<Line> {
             sent_at: message.sent_at,
         })
         .collect()
-}
-
-/// The uid of a line: the event's with its lowest 62 bits, which are random, counted on.
-fn nth_uid(uid: Uuid, nth: u128) -> Uuid {
-    const TAIL: u128 = (1 << 62) - 1;
-    let bits = uid.as_u128();
-    Uuid::from_u128((bits & !TAIL) | ((bits & TAIL) + nth) & TAIL)
 }
 
 /// The uid of the last line of a create.

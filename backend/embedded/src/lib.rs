@@ -13,11 +13,14 @@
 //! Counters and signals live in memory. The counters are rebuilt from what the log holds beyond the
 //! store when the directory is opened, and from the store when they are first asked for.
 
+mod checksum;
 mod counters;
+mod damage;
 mod examine;
 mod life;
 mod lock;
 mod log;
+pub mod offline;
 pub mod open;
 mod progress;
 pub mod rebuild;

@@ -119,6 +119,10 @@ impl Life for Estate {
         examine::examine(self).await
     }
 
+    async fn failed(&self) -> String {
+        self.log.failed().await
+    }
+
     async fn close(&self) {
         // The log first: what was accepted is written. Then the rest, in no order that matters.
         self.log.close().await;

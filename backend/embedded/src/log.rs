@@ -1,8 +1,12 @@
 //! The log port on SQLite: group commits of whole batches, and consumers that wait in memory.
 
+pub(crate) mod batches;
 mod consumer;
+mod fault;
 pub(crate) mod file;
 mod frame;
+mod frames;
+mod head;
 mod probe;
 mod read;
 mod topic;
@@ -23,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::consumer::Member;
 use self::file::{Found, Place, READER, told};
+use self::head::Head;
 use self::read::Shared;
 use self::writer::{Append, Command, Writer};
 use crate::sqlite;
@@ -71,6 +76,16 @@ impl Events {
             queue,
             queued,
         }
+    }
+
+    /// Waits until nothing can be appended any more, ever; says why.
+    pub(crate) async fn failed(&self) -> String {
+        let mut fault = self.shared.fault.subscribe();
+        let found = fault.wait_for(Option::is_some).await;
+        found
+            .ok()
+            .and_then(|found| found.clone())
+            .unwrap_or_default()
     }
 
     /// The offset that the next record of a topic will get.
@@ -144,12 +159,12 @@ impl Events {
             .send(command(reply))
             .await
             .map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())
+        answer.await.map_err(|_| unanswered())
     }
 
     fn enqueue(&self, append: Append) -> Result<(), Error> {
         let bytes = append.frame.len();
-        let full = || Error::Unavailable("too many appends wait for the disk".into());
+        let full = || Error::NotAppended("too many appends wait for the disk".into());
         if self.queued.fetch_add(bytes, Ordering::Relaxed) > QUEUE_BYTES {
             self.queued.fetch_sub(bytes, Ordering::Relaxed);
             return Err(full());
@@ -167,7 +182,11 @@ impl Events {
 }
 
 fn closed() -> Error {
-    Error::Unavailable("the log is closed".into())
+    Error::NotAppended("the log is closed".into())
+}
+
+fn unanswered() -> Error {
+    Error::Unavailable("the log's writer was interrupted; what it did is not known".into())
 }
 
 #[async_trait]
@@ -180,12 +199,14 @@ impl Log for Events {
             )));
         }
         let (reply, answer) = oneshot::channel();
+        let frame = frame::encode(&record);
         self.enqueue(Append {
             topic,
-            frame: frame::encode(&record),
+            head: Head::new(&record, frame.len()),
+            frame,
             reply,
         })?;
-        let offset = answer.await.map_err(|_| closed())??;
+        let offset = answer.await.map_err(|_| unanswered())??;
         Ok(Appended {
             partition: PartitionId { topic, index: 0 },
             offset,
@@ -244,6 +265,9 @@ impl Log for Events {
     }
 
     async fn probe(&self, _partition: PartitionId) -> Result<bool, Error> {
+        if let Some(fault) = self.shared.fault.borrow().clone() {
+            return Err(Error::NotAppended(fault));
+        }
         if self.queue.is_closed() {
             return Err(closed());
         }
@@ -252,6 +276,9 @@ impl Log for Events {
     }
 
     async fn check(&self) -> Result<(), Error> {
+        if let Some(fault) = self.shared.fault.borrow().clone() {
+            return Err(Error::Unavailable(fault));
+        }
         if self.queue.is_closed() {
             return Err(closed());
         }

@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use chat_core::clock::{System, TrustedClock};
 use chat_core::failpoint::{Failpoint, reach};
+use chat_core::port::log::Group;
 use chat_core::port::search::IndexPosition;
 use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
+use sqlx::SqliteConnection;
 use sqlx::migrate::MigrateError;
+use uuid::Uuid;
 
 use crate::counters::{Numbers, tail};
 use crate::examine::Premises;
 use crate::life::Estate;
 use crate::lock::{self, Lock};
 use crate::log::Events;
-use crate::log::file::{self, Place};
+use crate::log::file::{self, Found, Place};
 use crate::progress::Progress;
 use crate::rebuild::{self, MessageLog};
 use crate::search::Index;
@@ -176,7 +179,8 @@ async fn open_databases(
         .await
         .map_err(|error| OpenError::Database { file, error })?;
     // The store first: it is what decides, and a crash in between is met again at the next start.
-    let epochs = rows.agree(&found, read).await?;
+    let last = fingerprints(&mut connection, &rows, &found).await?;
+    let epochs = rows.agree(&found, read, &last).await?;
     rows.load_progress().await?;
     if found.topics.map(|topic| topic.epoch) != epochs {
         reach(Failpoint::EpochStoreLog);
@@ -190,6 +194,25 @@ async fn open_databases(
     let messages = MessageLog::new(&found, &epochs);
     let log = Events::start(place, connection, &found, &epochs);
     Ok((rows, Arc::new(log), messages))
+}
+
+/// The fingerprints of the records that each group says to have applied last, as the log has them.
+async fn fingerprints(
+    connection: &mut SqliteConnection,
+    rows: &Rows,
+    found: &Found,
+) -> Result<[Option<Uuid>; Group::ALL.len()], OpenError> {
+    let positions = rows.all_positions().await?;
+    let mut last = [None; Group::ALL.len()];
+    for group in Group::ALL {
+        let topic = group.topic();
+        let extent = found.topics[topic as usize];
+        let next = positions[group as usize].next;
+        if next > extent.start && next <= extent.next {
+            last[group as usize] = file::fingerprint_at(connection, topic, next - 1).await?;
+        }
+    }
+    Ok(last)
 }
 
 async fn open_index(dir: PathBuf, rows: &Rows, log: &MessageLog) -> Result<Index, OpenError> {

@@ -6,7 +6,8 @@ use chat_core::failpoint::{Failpoint, reach};
 use chat_core::index::document;
 use chat_core::port::log::{Group, LogId, PartitionId, Topic};
 use chat_core::port::search::{self, Document, IndexPosition, Search, Staged};
-use chat_core::port::store::{self, ChatKey, Position, Span, Store};
+use chat_core::port::store::{self, ChatKey, MessageKey, MessageRow, Position, Span, Store};
+use chat_wire::ids::MessageNumber;
 use chat_wire::time::Timestamp;
 use tokio::time::Instant;
 
@@ -291,22 +292,34 @@ struct Filler<'a> {
 impl Filler<'_> {
     async fn chat(&mut self, rows: &impl Store, chat: ChatKey, highest: u32) -> Result<(), Error> {
         let mut after = 0;
-        loop {
+        while after < highest {
             let span = Span::After {
                 after,
                 through: highest,
             };
-            let messages = rows.messages(chat, span, BATCH).await?;
-            let Some(last) = messages.last() else {
-                return Ok(());
+            let messages = match rows.messages(chat, span, BATCH).await {
+                Err(store::Error::Corrupt(_)) => {
+                    let through = highest.min(after.saturating_add(BATCH));
+                    let intact = intact(rows, chat, after, through).await?;
+                    after = through;
+                    intact
+                }
+                messages => {
+                    let messages = messages?;
+                    let Some(last) = messages.last() else {
+                        return Ok(());
+                    };
+                    after = last.key.number.get();
+                    messages
+                }
             };
-            after = last.key.number.get();
             self.waiting
                 .extend(messages.into_iter().filter_map(document));
             if self.waiting.len() >= BATCH as usize {
                 self.flush().await?;
             }
         }
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
@@ -315,4 +328,23 @@ impl Filler<'_> {
         self.index.index(documents).await?;
         Ok(())
     }
+}
+
+/// The rows of these numbers, without those that are damaged: they are not shown either, and the others
+/// can be found.
+async fn intact(
+    rows: &impl Store,
+    chat: ChatKey,
+    after: u32,
+    through: u32,
+) -> Result<Vec<MessageRow>, Error> {
+    let (mut found, mut damaged) = (Vec::new(), 0_u64);
+    for number in (after + 1..=through).filter_map(MessageNumber::new) {
+        match rows.message(MessageKey { chat, number }).await {
+            Err(store::Error::Corrupt(_)) => damaged += 1,
+            row => found.extend(row?),
+        }
+    }
+    tracing::error!(damaged, "messages whose rows are damaged are not indexed");
+    Ok(found)
 }

@@ -42,7 +42,7 @@ use self::view::View;
 use self::writer::Writer;
 
 /// The list of segments: the file whose replacement is a commit.
-const META_FILE: &str = "meta.json";
+pub(crate) const META_FILE: &str = "meta.json";
 
 /// How long closing waits for a merge. One that is cut off is done again later.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);

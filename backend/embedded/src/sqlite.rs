@@ -41,6 +41,8 @@ pub(crate) fn writing(file: &Path, tuning: Tuning) -> SqliteConnectOptions {
         .foreign_keys(false)
         .pragma("wal_autocheckpoint", WAL_PAGES.to_string())
         .pragma("cache_size", format!("-{}", tuning.cache_kib))
+        // Finds damaged pages when they are read, before the damage spreads.
+        .pragma("cell_size_check", "on")
         .row_buffer_size(tuning.rows_ahead)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS)
@@ -54,6 +56,7 @@ pub(crate) fn reading(file: &Path, tuning: Tuning) -> SqliteConnectOptions {
         .read_only(true)
         .foreign_keys(false)
         .pragma("cache_size", format!("-{}", tuning.cache_kib))
+        .pragma("cell_size_check", "on")
         .row_buffer_size(tuning.rows_ahead)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS)

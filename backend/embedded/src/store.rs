@@ -1,12 +1,18 @@
 //! The store port on SQLite: one connection that writes, a few that read.
 
+mod absent;
+mod counts;
 pub(crate) mod epoch;
 mod operate;
 mod overview;
-mod read;
-mod rows;
+pub(crate) mod pages;
+pub(crate) mod read;
+pub(crate) mod rows;
+mod runs;
+pub(crate) mod sums;
 pub(crate) mod transaction;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,6 +133,7 @@ impl Rows {
             owned: None,
             positions: Vec::new(),
             progress: Arc::clone(&self.progress),
+            miscounted: HashSet::new(),
         })
     }
 }
@@ -185,11 +192,11 @@ impl Store for Rows {
         span: Span,
         limit: u32,
     ) -> Result<Vec<MessageRow>, Error> {
-        read::messages_in(&mut *self.reader().await?, chat, span, limit).await
+        pages::messages_in(&mut *self.reader().await?, chat, span, limit).await
     }
 
     async fn messages_by_key(&self, keys: &[MessageKey]) -> Result<Vec<MessageRow>, Error> {
-        read::messages(&mut *self.reader().await?, keys).await
+        read::messages_that_must_be(&mut *self.reader().await?, keys).await
     }
 
     async fn renumbered(&self, chat: ChatKey, uid: Uuid) -> Result<Option<u32>, Error> {
@@ -283,7 +290,7 @@ impl Store for Rows {
 
     async fn forget_keys(&self, before: Timestamp) -> Result<u64, Error> {
         let text = "DELETE FROM idempotency WHERE hash IN (SELECT hash FROM idempotency \
-                    WHERE created_at < ? ORDER BY created_at LIMIT ?)";
+                    WHERE created_at < ?1 ORDER BY created_at LIMIT ?2) AND created_at < ?1";
         let mut forgotten = 0;
         loop {
             let removed = sqlx::query(text)

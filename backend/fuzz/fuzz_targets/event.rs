@@ -13,9 +13,15 @@ use chat_wire::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
 
-#[allow(dead_code, reason = "the tests of the file use the rest")]
+#[allow(dead_code, reason = "the log uses the rest")]
 #[path = "../../embedded/src/log/frame.rs"]
 mod frame;
+#[allow(dead_code, reason = "the log uses the rest")]
+#[path = "../../embedded/src/log/frames.rs"]
+mod frames;
+#[allow(dead_code, reason = "the log uses the rest")]
+#[path = "../../embedded/src/log/head.rs"]
+mod head;
 
 const NAMES: [&str; 8] = [
     "application.created",
@@ -31,6 +37,7 @@ const NO_UID: u8 = 1;
 const OTHER_SCHEMA: u8 = 2;
 const NO_NAME: u8 = 4;
 const ORIGIN: u8 = 8;
+const DAMAGED: u8 = 16;
 
 fuzz_target!(|data: &[u8]| {
     let Some(record) = record(data) else { return };
@@ -38,7 +45,13 @@ fuzz_target!(|data: &[u8]| {
     let topic = record.partition.topic;
     let group = Group::ALL.into_iter().find(|group| group.topic() == topic);
     let group = group.unwrap_or(Group::MessagesIndex);
-    let (batch, poison) = Batch::decode(group, record.partition, 7, vec![record.clone()]);
+    let (batch, poison) = Batch::decode(
+        group,
+        record.partition,
+        7,
+        record.offset,
+        vec![record.clone()],
+    );
     assert_eq!(batch.next, record.offset + 1);
     for decoded in batch.records {
         let (uid, event) = Event::decode(&record).expect("it was read before");
@@ -60,8 +73,14 @@ fuzz_target!(|data: &[u8]| {
             },
             value: poison.record.value,
         };
-        let mut frames = frame::Frames::new(frame::encode(&letter).into());
-        let read = frames.take().expect("one frame");
+        let frame = frame::encode(&letter);
+        let head = head::Head::new(&letter, frame.len());
+        let heads_and_frames = [(&head, frame.as_slice())].into_iter();
+        let segment = frames::Segment {
+            verify: true,
+            ..frames::gather(topic, record.offset, at, heads_and_frames)
+        };
+        let read = frames::Frames::new(segment).take().expect("one frame");
         let read = read
             .record(record.partition, record.offset, at)
             .expect("it was just written");
@@ -103,6 +122,8 @@ fn record(data: &[u8]) -> Option<Record> {
             schema: Some(SCHEMA + u32::from(flags & OTHER_SCHEMA)),
             origin,
             reason: None,
+            scope: None,
+            damaged: flags & DAMAGED != 0,
         },
         value: Bytes::copy_from_slice(value),
     })

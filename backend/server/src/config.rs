@@ -262,6 +262,10 @@ pub enum Command {
     Worker(Worker),
     /// Create or update the schemas, then end.
     Migrate,
+    /// Read everything in the data directory and list what is damaged.
+    Check(Output),
+    /// Copy what is intact in the data directory into this new one.
+    Salvage(PathBuf, Output),
     /// Print this text: every setting, its value and where it came from.
     Config(String),
     /// Print the API's description.
@@ -269,6 +273,15 @@ pub enum Command {
     /// Print the names of the failpoints, and what each lies between.
     #[cfg(feature = "failpoints")]
     Failpoints,
+}
+
+/// The form of what a command finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// The workers by name.
@@ -308,6 +321,22 @@ enum CliCommand {
     },
     /// Create or update the schemas, then end
     Migrate,
+    /// Read everything in the data directory of a stopped chatd, and list what is damaged; exit 1 if anything is
+    Check {
+        /// The form of the list
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Copy what is intact in the data directory of a stopped chatd into a new one, and list what is not; exit 1 if
+    /// anything is not
+    Salvage {
+        /// The new data directory, which must not exist
+        #[arg(long)]
+        to: PathBuf,
+        /// The form of the list
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
     /// Print every setting, its value and where it came from
     Config,
     /// Print the OpenAPI document of the API
@@ -350,6 +379,8 @@ impl Startup {
             Some(CliCommand::Api) => Command::Api,
             Some(CliCommand::Worker { name }) => Command::Worker(name),
             Some(CliCommand::Migrate) => Command::Migrate,
+            Some(CliCommand::Check { output }) => Command::Check(output),
+            Some(CliCommand::Salvage { to, output }) => Command::Salvage(to, output),
             Some(CliCommand::Config) => {
                 Command::Config(report(&matches, &before, &cli.config.engines.shown()))
             }

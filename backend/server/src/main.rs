@@ -1,10 +1,14 @@
 //! `chatd`: the HTTP API and the workers behind it.
 
+use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 
+use chat_embedded::offline::{self, Report};
 use chat_server::boot::{self, Role, Running};
-use chat_server::config::{Command, Config, Startup};
+use chat_server::config::{Command, Config, Output, Startup};
 use chat_server::{http, priority, telemetry};
+use serde::Serialize;
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,19 +23,25 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let done = match command {
-        Command::Serve => serve(config, Role::All),
-        Command::Api => serve(config, Role::Api),
-        Command::Worker(worker) => serve(config, Role::Worker(worker)),
-        Command::Migrate => migrate(&config),
-        Command::Config(report) => print(&report),
-        Command::Openapi => print(&http::openapi::text()),
+        Command::Serve => serve(config, Role::All).map(success),
+        Command::Api => serve(config, Role::Api).map(success),
+        Command::Worker(worker) => serve(config, Role::Worker(worker)).map(success),
+        Command::Migrate => migrate(&config).map(success),
+        Command::Check(output) => check(&config, output),
+        Command::Salvage(to, output) => salvage(&config, &to, output),
+        Command::Config(report) => print(&report).map(success),
+        Command::Openapi => print(&http::openapi::text()).map(success),
         #[cfg(feature = "failpoints")]
-        Command::Failpoints => print(&failpoints()),
+        Command::Failpoints => print(&failpoints()).map(success),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(error.as_ref()),
     }
+}
+
+const fn success((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 type AnyError = Box<dyn std::error::Error>;
@@ -78,6 +88,33 @@ fn migrate(config: &Config) -> Result<(), AnyError> {
         boot::migrate(config).await?;
         Ok(())
     })
+}
+
+fn check(config: &Config, output: Output) -> Result<ExitCode, AnyError> {
+    let report = runtime()?.block_on(offline::check(&config.data_dir))?;
+    show(&report, output)?;
+    Ok(verdict(&report))
+}
+
+fn salvage(config: &Config, to: &Path, output: Output) -> Result<ExitCode, AnyError> {
+    let done = runtime()?.block_on(offline::salvage(&config.data_dir, to))?;
+    show(&done, output)?;
+    Ok(verdict(&done.report))
+}
+
+fn show(found: &(impl Display + Serialize), output: Output) -> Result<(), AnyError> {
+    match output {
+        Output::Text => print(&found.to_string()),
+        Output::Json => print(&format!("{}\n", serde_json::to_string(found)?)),
+    }
+}
+
+fn verdict(report: &Report) -> ExitCode {
+    if report.is_sound() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

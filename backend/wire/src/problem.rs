@@ -102,6 +102,8 @@ codes! {
     TooManyRequests = "too_many_requests", 429, "the application sends more than its limit";
     /// A defect of ours.
     Internal = "internal", 500, "something broke on our side";
+    /// What is stored is not what was written, so it is not shown.
+    Damaged = "damaged", 500, "what is stored was damaged";
     /// An engine that is needed does not answer.
     Unavailable = "unavailable", 503, "something that is needed does not answer";
     /// More work than can be done in time.

@@ -10,18 +10,14 @@ use crate::port::store::{ChatKey, ChatRow, Error, KeyRow, Presence, Transaction,
 pub(super) async fn apply(
     tx: &mut dyn Transaction,
     records: &[&Decoded],
+    reserved: &[&Decoded],
     report: &mut Report,
 ) -> Result<Result<Writes, Vec<Conflict>>, Error> {
-    let created: Vec<(&Decoded, &ChatCreated)> = records
-        .iter()
-        .filter_map(|record| match &record.event {
-            Event::ChatCreated(event) => Some((*record, event)),
-            _ => None,
-        })
-        .collect();
-    let tokens = created.iter().map(|(_, event)| event.application_token);
+    let (created, reserved) = (created(records), created(reserved));
+    let all = || created.iter().chain(&reserved);
+    let tokens = all().map(|(_, event)| event.application_token);
     let mut applications = Applications::lock(tx, tokens.collect()).await?;
-    let mut keys: Vec<ChatKey> = created.iter().map(|(_, event)| key(event)).collect();
+    let mut keys: Vec<ChatKey> = all().map(|(_, event)| key(event)).collect();
     keys.sort_unstable();
     keys.dedup();
     let mut chats: BTreeMap<ChatKey, (ChatRow, Change)> = if keys.is_empty() {
@@ -90,6 +86,16 @@ pub(super) async fn apply(
     if !conflicts.is_empty() {
         return Ok(Err(conflicts));
     }
+
+    // The number of a create that cannot be read is given to nobody else: a stub holds it.
+    for (_, event) in reserved {
+        chats.entry(key(event)).or_insert_with(|| {
+            let application = applications.touch(event.application_token, event.created_at);
+            application.chats_count += 1;
+            (unwritten(event, Presence::Stub), Change::Insert)
+        });
+    }
+
     applications.write(&mut writes);
     for (row, change) in chats.into_values() {
         match change {
@@ -101,6 +107,31 @@ pub(super) async fn apply(
     Ok(Ok(writes))
 }
 
+fn created<'a>(records: &[&'a Decoded]) -> Vec<(&'a Decoded, &'a ChatCreated)> {
+    records
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::ChatCreated(event) => Some((*record, event)),
+            _ => None,
+        })
+        .collect()
+}
+
+const fn unwritten(event: &ChatCreated, presence: Presence) -> ChatRow {
+    ChatRow {
+        key: key(event),
+        uid: None,
+        generation: 0,
+        messages_count: 0,
+        highest: 0,
+        settled_through: 0,
+        resets: 0,
+        reset_from: 0,
+        created_at: event.created_at,
+        presence,
+    }
+}
+
 const fn key(event: &ChatCreated) -> ChatKey {
     ChatKey {
         token: event.application_token,
@@ -110,23 +141,9 @@ const fn key(event: &ChatCreated) -> ChatKey {
 
 /// Gives the row its identity; what its messages have counted stays.
 fn fill(chats: &mut BTreeMap<ChatKey, (ChatRow, Change)>, record: &Decoded, event: &ChatCreated) {
-    let (row, change) = chats.entry(key(event)).or_insert_with(|| {
-        (
-            ChatRow {
-                key: key(event),
-                uid: None,
-                generation: 0,
-                messages_count: 0,
-                highest: 0,
-                settled_through: 0,
-                resets: 0,
-                reset_from: 0,
-                created_at: event.created_at,
-                presence: Presence::Live,
-            },
-            Change::Insert,
-        )
-    });
+    let (row, change) = chats
+        .entry(key(event))
+        .or_insert_with(|| (unwritten(event, Presence::Live), Change::Insert));
     if *change == Change::None {
         *change = Change::Update;
     }

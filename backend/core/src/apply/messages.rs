@@ -6,7 +6,7 @@ use chat_wire::ids::MessageNumber;
 use chat_wire::time::Timestamp;
 use uuid::Uuid;
 
-use crate::apply::{Applications, Change, Decoded, Homeless, Numbers, Report};
+use crate::apply::{Applications, Change, Decoded, Homeless, Numbers, Report, Trust};
 use crate::event::{Event, Line, MessagesCreated};
 use crate::key::KeyHash;
 use crate::port::signals::Subject;
@@ -53,6 +53,7 @@ impl Work {
         tx: &mut dyn Transaction,
         records: &[&Decoded],
         reserved: &[&Decoded],
+        trust: Trust,
     ) -> Result<Self, Error> {
         let all = || records.iter().chain(reserved);
         let mut keys: Vec<ChatKey> = all().filter_map(|record| chat_of(&record.event)).collect();
@@ -71,7 +72,10 @@ impl Work {
         if keys.is_empty() {
             return Ok(work);
         }
-        for row in tx.chats(&keys).await? {
+        for mut row in tx.chats(&keys).await? {
+            if trust == Trust::Rows {
+                row.highest = tx.tally(row.key).await?.highest;
+            }
             work.chats.insert(row.key, Chat::stored(row));
         }
 
@@ -81,7 +85,10 @@ impl Work {
             let Some(chat) = chat_of(&record.event) else {
                 continue;
             };
-            let highest = work.chats.get(&chat).map_or(0, |chat| chat.highest_stored);
+            let highest = match trust {
+                Trust::Highest => work.chats.get(&chat).map_or(0, |chat| chat.highest_stored),
+                Trust::Rows => u32::MAX,
+            };
             let (first, last) = numbers_of(&record.event);
             for number in first..=last.min(highest) {
                 wanted.extend(MessageNumber::new(number).map(|number| MessageKey { chat, number }));

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use chat_wire::ids::AppToken;
 use uuid::Uuid;
 
-use crate::event::{Event, revision};
+use crate::event::{Event, is_place, revision};
 use crate::failpoint::{Failpoint, reach};
 use crate::key::StoredKey;
-use crate::port::log::{Group, PartitionId, Record};
+use crate::port::log::{Group, PartitionId, Record, Scope};
 use crate::port::signals::Subject;
 use crate::port::store::{
     ApplicationRow, ChatKey, Error, Position, Presence, Store, Transaction, Writes,
@@ -56,8 +56,11 @@ pub struct Batch {
     pub first: u64,
     /// The good ones, in order.
     pub records: Vec<Decoded>,
-    /// Creates that can be read but not stored: their numbers stay theirs (rule 7).
+    /// Creates whose content cannot be read or stored: their numbers stay theirs (rule 7).
     pub reserved: Vec<Decoded>,
+    /// What records were about that cannot be read, where that is known: the store may hold more of it
+    /// than the record says.
+    pub touched: Vec<Scope>,
     /// Offset behind the last record, good or not.
     pub next: u64,
     /// Uid of the last record, to know the log again.
@@ -82,6 +85,7 @@ impl Batch {
             first,
             records: Vec::with_capacity(records.len()),
             reserved: Vec::new(),
+            touched: Vec::new(),
             next: first,
             last_uid: None,
         };
@@ -90,22 +94,29 @@ impl Batch {
             batch.next = record.offset + 1;
             batch.last_uid = Some(record.fingerprint());
             match Event::decode(&record) {
-                Ok((uid, event)) => batch.records.push(Decoded {
-                    offset: record.offset,
-                    revision: record.headers.origin.map_or_else(
-                        || revision(epoch, record.offset),
-                        |origin| revision(origin.epoch, origin.offset),
-                    ),
-                    uid,
-                    event,
-                }),
-                Err(reason) => poison.push(Poison {
-                    reason: reason.to_string(),
-                    record,
-                }),
+                Ok((uid, event)) => batch.records.push(decoded(epoch, &record, uid, event)),
+                Err(reason) => {
+                    batch.reserve(&record);
+                    poison.push(Poison {
+                        reason: reason.to_string(),
+                        record,
+                    });
+                }
             }
         }
         (batch, poison)
+    }
+
+    /// Keeps what is known of a record that cannot be read.
+    fn reserve(&mut self, record: &Record) {
+        let Some(scope) = record.headers.scope else {
+            return;
+        };
+        self.touched.push(scope);
+        let uid = record.headers.uid.unwrap_or_default();
+        if let Some(event) = Event::reservation(&scope, uid, record.appended_at) {
+            self.reserved.push(decoded(self.epoch, record, uid, event));
+        }
     }
 
     fn position(&self) -> Position {
@@ -114,6 +125,19 @@ impl Batch {
             epoch: self.epoch,
             last_uid: self.last_uid,
         }
+    }
+}
+
+fn decoded(epoch: u32, record: &Record, uid: Uuid, event: Event) -> Decoded {
+    Decoded {
+        offset: record.offset,
+        // A reservation may be of a record whose origin is no place.
+        revision: record.headers.origin.filter(is_place).map_or_else(
+            || revision(epoch, record.offset),
+            |origin| revision(origin.epoch, origin.offset),
+        ),
+        uid,
+        event,
     }
 }
 
@@ -224,6 +248,37 @@ pub async fn apply(
     batches: &[Batch],
     numbers: &Numbers,
 ) -> Result<Outcome, Error> {
+    run(store, batches, numbers, Trust::Highest).await
+}
+
+/// As [`apply`], but believes no chat's highest number: it looks up every row that the records may
+/// meet, and counts. For batches that the store refuses because a row is there that should not be.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_verified(
+    store: &dyn Store,
+    batches: &[Batch],
+    numbers: &Numbers,
+) -> Result<Outcome, Error> {
+    run(store, batches, numbers, Trust::Rows).await
+}
+
+/// What says whether a number has a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// The chat's highest number: above it there is none.
+    Highest,
+    /// The rows alone.
+    Rows,
+}
+
+async fn run(
+    store: &dyn Store,
+    batches: &[Batch],
+    numbers: &Numbers,
+    trust: Trust,
+) -> Result<Outcome, Error> {
     let mut batches: Vec<&Batch> = batches.iter().collect();
     batches.sort_unstable_by_key(|batch| batch.partition.index);
     let Some(group) = batches.first().map(|batch| batch.group) else {
@@ -265,12 +320,14 @@ pub async fn apply(
     }
     let writes = match group {
         Group::ApplicationsStore => applications::apply(tx.as_mut(), &records, &mut report).await?,
-        Group::ChatsStore => match chats::apply(tx.as_mut(), &records, &mut report).await? {
-            Ok(writes) => writes,
-            Err(conflicts) => return Ok(Outcome::Conflicts(conflicts)),
-        },
+        Group::ChatsStore => {
+            match chats::apply(tx.as_mut(), &records, &reserved, &mut report).await? {
+                Ok(writes) => writes,
+                Err(conflicts) => return Ok(Outcome::Conflicts(conflicts)),
+            }
+        }
         Group::MessagesStore => {
-            let mut work = messages::Work::load(tx.as_mut(), &records, &reserved).await?;
+            let mut work = messages::Work::load(tx.as_mut(), &records, &reserved, trust).await?;
             match work.run(tx.as_mut(), &records, &reserved, numbers).await? {
                 Some(homeless) => return Ok(Outcome::NeedsNumbers(homeless)),
                 None => work.finish(tx.as_mut(), &mut report).await?,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chat_wire::ids::{AppToken, ChatNumber};
 use chat_wire::time::Timestamp;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -202,6 +203,24 @@ pub struct Origin {
     pub offset: u64,
 }
 
+/// What a record is about. An adapter that keeps it stores it apart from the value, so that a damaged
+/// value does not hide which numbers were given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The application.
+    pub token: AppToken,
+    /// The chat whose messages are meant; `None` where the numbers are those of chats.
+    pub chat: Option<ChatNumber>,
+    /// First number; 0 where the record is about the application itself.
+    pub first: u32,
+    /// How many numbers.
+    pub count: u32,
+    /// The counters' generation when the numbers were taken; 0 in a change.
+    pub generation: u32,
+    /// Whether the record creates what has the numbers, or changes it.
+    pub creates: bool,
+}
+
 /// What travels beside the value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Headers {
@@ -215,6 +234,11 @@ pub struct Headers {
     pub origin: Option<Origin>,
     /// Why it is a dead letter.
     pub reason: Option<String>,
+    /// What the record is about, where the adapter keeps it apart from the value.
+    pub scope: Option<Scope>,
+    /// The checksum of the record did not match when it was read: key and value are not what was
+    /// appended. A dead letter keeps the mark, so that its replay is never taken for the original.
+    pub damaged: bool,
 }
 
 /// A record to append.
@@ -247,10 +271,14 @@ pub struct Record {
 
 impl Record {
     /// Tells this record from any other that may stand at its offset in another log: its uid, or a hash
-    /// of its bytes where something else wrote it.
+    /// of its bytes where something else wrote it. Of a damaged record without a uid neither is known:
+    /// its fingerprint is nil, and tells nothing.
     #[must_use]
     pub fn fingerprint(&self) -> Uuid {
         self.headers.uid.unwrap_or_else(|| {
+            if self.headers.damaged {
+                return Uuid::nil();
+            }
             let mut hasher = Sha256::new();
             hasher.update((self.key.len() as u64).to_le_bytes());
             hasher.update(&self.key);

@@ -17,7 +17,8 @@ pub enum Error {
     /// The engine answered that this can never be stored.
     #[error("the store refuses the data: {0}")]
     Refused(String),
-    /// What was read breaks an invariant of the schema.
+    /// What was read is not what was written, or breaks an invariant of the schema. It is never
+    /// returned as if it were sound; other rows can be read.
     #[error("the store holds what it should not: {0}")]
     Corrupt(String),
 }

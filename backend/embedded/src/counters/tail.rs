@@ -7,9 +7,9 @@ use std::time::Instant;
 use chat_core::event::Event;
 use chat_core::key::StoredKey;
 use chat_core::port::counters::{Counter, Grant};
-use chat_core::port::log::{self, Group, Log, PartitionId, PollLimits, Record};
+use chat_core::port::log::{self, Group, Log, PartitionId, PollLimits, Record, Scope};
 use chat_core::port::store::{self, ChatKey, Store};
-use chat_wire::ids::AppToken;
+use chat_wire::ids::{AppToken, ChatNumber};
 use parking_lot::Mutex;
 
 use super::state::{STORE_GROUPS, State};
@@ -112,8 +112,11 @@ impl Tail {
     }
 
     fn add(&mut self, record: &Record) {
-        // What cannot be read has no number, and becomes a dead letter when its turn comes.
         let Ok((uid, event)) = Event::decode(record) else {
+            // It becomes a dead letter when its turn comes, and keeps its numbers.
+            if let Some(scope) = record.headers.scope {
+                self.reserve(&scope);
+            }
             return;
         };
         let (token, key, first, count, generation) = match event {
@@ -159,5 +162,24 @@ impl Tail {
             };
             self.keys.push((token, key, grant));
         }
+    }
+
+    /// Counts the numbers of a create whose value cannot be read.
+    fn reserve(&mut self, scope: &Scope) {
+        if !scope.creates {
+            return;
+        }
+        let token = scope.token;
+        let last = scope.first.saturating_add(scope.count).saturating_sub(1);
+        let highest = match scope.chat {
+            Some(chat) => self.messages.entry(ChatKey { token, chat }).or_default(),
+            None => {
+                if let Some(chat) = ChatNumber::new(scope.first) {
+                    self.messages.entry(ChatKey { token, chat }).or_default();
+                }
+                self.chats.entry(token).or_default()
+            }
+        };
+        highest.raise(last, scope.generation);
     }
 }

@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use chat_core::port::log::{Error, Topic};
+use chat_core::port::log::{Error, PartitionId, PollLimits, Record, Topic};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use super::frame::code;
+pub(crate) use super::frame::{OFFSETS, base};
+pub(super) use super::frame::{id, offset};
+use super::head::{BATCH_BYTES, BatchHead};
+use crate::checksum::Checksum;
 use crate::sqlite::{self, Failure, Tuning};
 
-/// Offsets of a topic: as many as a revision has room for.
-pub(super) const OFFSETS: i64 = 1 << 40;
 /// Bytes of a page, SQLite's default; only to turn a size into pages.
 const PAGE_BYTES: u64 = 4_096;
 /// Appends go to the right edge of the tree, so little has to be kept.
@@ -63,29 +65,6 @@ pub(super) fn told(error: sqlx::Error) -> Error {
     }
 }
 
-/// Whether the disk, or what the file may take of it, is full.
-pub(super) fn is_full(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    // `SQLITE_FULL`.
-    code.as_deref() == Some("13")
-}
-
-/// The number that a topic's first offset has in the database.
-pub(super) const fn base(topic: Topic) -> i64 {
-    code(topic) as i64 * OFFSETS
-}
-
-/// The number of a place in the database.
-pub(super) fn id(topic: Topic, offset: u64) -> i64 {
-    let offset = i64::try_from(offset).unwrap_or(OFFSETS);
-    base(topic) + offset.min(OFFSETS)
-}
-
-/// The offset of a number in the database.
-pub(super) fn offset(topic: Topic, id: i64) -> u64 {
-    u64::try_from(id - base(topic)).unwrap_or(0)
-}
-
 impl Place {
     pub(crate) fn in_dir(dir: &Path, bytes_max: Option<u64>) -> Self {
         Self {
@@ -123,34 +102,127 @@ impl Place {
     }
 }
 
+/// Reads who the log is, and whether that has a checksum; nothing where it is new.
+pub(crate) async fn read_identity(
+    connection: &mut SqliteConnection,
+) -> Result<Option<([u8; 16], bool)>, sqlx::Error> {
+    let found: Option<(Vec<u8>, Option<i64>)> =
+        sqlx::query_as("SELECT log_id, checksum FROM identity")
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some((found, checksum)) = found else {
+        return Ok(None);
+    };
+    let id = found
+        .try_into()
+        .map_err(|_| damaged("the log's identity"))?;
+    if checksum.is_some_and(|checksum| checksum != of_identity(&id)) {
+        return Err(damaged("the log's identity"));
+    }
+    Ok(Some((id, checksum.is_some())))
+}
+
 /// Reads who the log is; a new one is given its identity.
 async fn identity(connection: &mut SqliteConnection) -> Result<[u8; 16], sqlx::Error> {
-    let found: Option<Vec<u8>> = sqlx::query_scalar("SELECT log_id FROM identity")
-        .fetch_optional(&mut *connection)
-        .await?;
-    if let Some(found) = found {
-        return found
-            .try_into()
-            .map_err(|_| sqlx::Error::Decode("the log's identity has not 16 bytes".into()));
+    if let Some((id, is_protected)) = read_identity(connection).await? {
+        if !is_protected {
+            put_identity(connection, &id).await?;
+        }
+        return Ok(id);
     }
     let mut work = connection.begin_with("BEGIN IMMEDIATE").await?;
     for topic in Topic::ALL {
-        sqlx::query("INSERT INTO topics (topic, next_offset, epoch) VALUES (?, 0, 0)")
-            .bind(code(topic))
-            .execute(&mut *work)
-            .await?;
+        put_topic(&mut work, topic, 0, 0).await?;
     }
     let id = Uuid::new_v4().into_bytes();
     sqlx::query("INSERT INTO identity (log_id) VALUES (?)")
         .bind(&id[..])
         .execute(&mut *work)
         .await?;
+    put_identity(&mut work, &id).await?;
     work.commit().await?;
     Ok(id)
 }
 
+/// Sets the identity of a log that has one.
+pub(crate) async fn put_identity(
+    on: &mut SqliteConnection,
+    id: &[u8; 16],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE identity SET log_id = ?, checksum = ?")
+        .bind(&id[..])
+        .bind(of_identity(id))
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+/// The checksum of the row of `identity`.
+fn of_identity(id: &[u8; 16]) -> i64 {
+    Checksum::new(b'i').fixed(id).column()
+}
+
+/// What a row of `topics` says: the next offset, as far as retention wrote it down, and the epoch.
+pub(crate) async fn topic_row(
+    on: &mut SqliteConnection,
+    topic: Topic,
+) -> Result<(u64, u32), sqlx::Error> {
+    let (next, epoch, checksum): (i64, i64, Option<i64>) =
+        sqlx::query_as("SELECT next_offset, epoch, checksum FROM topics WHERE topic = ?")
+            .bind(code(topic))
+            .fetch_one(on)
+            .await?;
+    let wrong = checksum.is_some_and(|checksum| checksum != of_topic(topic, next, epoch));
+    match (u64::try_from(next), u32::try_from(epoch)) {
+        (Ok(next), Ok(epoch)) if !wrong => Ok((next, epoch)),
+        _ => Err(damaged("a row of the table topics")),
+    }
+}
+
+/// The checksum of a row of `topics`.
+fn of_topic(topic: Topic, next: i64, epoch: i64) -> i64 {
+    let checksum = Checksum::new(b't').int(code(topic));
+    checksum.int(next).int(epoch).column()
+}
+
+/// Writes a row of `topics`.
+pub(crate) async fn put_topic(
+    on: &mut SqliteConnection,
+    topic: Topic,
+    next: u64,
+    epoch: u32,
+) -> Result<(), sqlx::Error> {
+    let next = i64::try_from(next).unwrap_or(OFFSETS);
+    sqlx::query(
+        "INSERT OR REPLACE INTO topics (topic, next_offset, epoch, checksum) VALUES (?,?,?,?)",
+    )
+    .bind(code(topic))
+    .bind(next)
+    .bind(epoch)
+    .bind(of_topic(topic, next, epoch.into()))
+    .execute(on)
+    .await
+    .map(drop)
+}
+
+/// Writes down that no offset below this one is given again.
+pub(super) async fn keep_next(
+    on: &mut SqliteConnection,
+    topic: Topic,
+    next: u64,
+) -> Result<(), sqlx::Error> {
+    let (kept, epoch) = topic_row(on, topic).await?;
+    put_topic(on, topic, kept.max(next), epoch).await
+}
+
+fn damaged(what: &str) -> sqlx::Error {
+    sqlx::Error::Decode(
+        format!("{what} is damaged: run `chatd check`, then `chatd salvage`").into(),
+    )
+}
+
 /// Reads what each topic holds, from the database alone.
-pub(super) async fn extents(
+pub(crate) async fn extents(
     connection: &mut SqliteConnection,
 ) -> Result<[Extent; Topic::ALL.len()], sqlx::Error> {
     let mut extents = [Extent {
@@ -159,36 +231,72 @@ pub(super) async fn extents(
         epoch: 0,
     }; Topic::ALL.len()];
     for topic in Topic::ALL {
-        let (kept, epoch): (i64, i64) =
-            sqlx::query_as("SELECT next_offset, epoch FROM topics WHERE topic = ?")
-                .bind(code(topic))
-                .fetch_one(&mut *connection)
-                .await?;
-        let mut edge = async |order: &'static str| -> Result<Option<(i64, i64)>, sqlx::Error> {
-            sqlx::query_as(order)
-                .bind(base(topic))
-                .bind(base(topic) + OFFSETS)
-                .fetch_optional(&mut *connection)
-                .await
-        };
-        let first =
-            edge("SELECT id, records FROM batches WHERE id >= ? AND id < ? ORDER BY id LIMIT 1")
-                .await?;
-        let last = edge(
-            "SELECT id, records FROM batches WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1",
+        let (kept, epoch) = topic_row(connection, topic).await?;
+        let first: Option<i64> = sqlx::query_scalar(
+            "SELECT id FROM batches WHERE id >= ? AND id < ? ORDER BY id LIMIT 1",
         )
+        .bind(base(topic))
+        .bind(base(topic) + OFFSETS)
+        .fetch_optional(&mut *connection)
         .await?;
-        let kept = u64::try_from(kept).unwrap_or(0);
-        let next = last
-            .map_or(0, |(id, records)| offset(topic, id + records))
-            .max(kept);
+        let next = last_end(connection, topic)
+            .await?
+            .map_or(kept, |end| end.max(kept));
         extents[topic as usize] = Extent {
-            start: first.map_or(next, |(id, _)| offset(topic, id)),
+            start: first.map_or(next, |id| offset(topic, id)),
             next,
-            epoch: u32::try_from(epoch).unwrap_or(0),
+            epoch,
         };
     }
     Ok(extents)
+}
+
+/// Where the last batch of a topic ends: the next offset depends on it, so it is compared with what the
+/// batch says about itself.
+async fn last_end(
+    connection: &mut SqliteConnection,
+    topic: Topic,
+) -> Result<Option<u64>, sqlx::Error> {
+    let last: Option<(i64, i64, Option<Vec<u8>>)> = sqlx::query_as(
+        "SELECT id, records, substr(heads, 1, ?3) FROM batches \
+         WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
+    )
+    .bind(base(topic))
+    .bind(base(topic) + OFFSETS)
+    .bind(i64::try_from(BATCH_BYTES).unwrap_or(i64::MAX))
+    .fetch_optional(connection)
+    .await?;
+    let Some((id, records, head)) = last else {
+        return Ok(None);
+    };
+    let records = match head.map(|head| BatchHead::read(&head)) {
+        Some(Some(head)) if head.id != id => return Err(damaged("the last batch of a topic")),
+        Some(Some(head)) => i64::from(head.records),
+        Some(None) | None => records,
+    };
+    Ok(Some(offset(topic, id + records)))
+}
+
+/// The fingerprint of the record at an offset; `None` where it cannot be read.
+pub(crate) async fn fingerprint_at(
+    on: &mut SqliteConnection,
+    topic: Topic,
+    offset: u64,
+) -> Result<Option<Uuid>, Error> {
+    let one = PollLimits {
+        records: 1,
+        bytes: 1,
+        wait_ms: 0,
+    };
+    let segments = super::read::stored(on, topic, (offset, offset + 1), one).await?;
+    let partition = PartitionId { topic, index: 0 };
+    let found = super::topic::records(partition, segments, (offset, offset + 1), one);
+    // Damage here is met again by whoever has to read it.
+    let records = found.unwrap_or_default();
+    Ok(records
+        .first()
+        .filter(|record| record.offset == offset)
+        .map(Record::fingerprint))
 }
 
 /// Writes the epochs that log and store have agreed upon.
@@ -198,11 +306,8 @@ pub(crate) async fn put_epochs(
 ) -> Result<(), sqlx::Error> {
     let mut work = connection.begin_with("BEGIN IMMEDIATE").await?;
     for topic in Topic::ALL {
-        sqlx::query("UPDATE topics SET epoch = ? WHERE topic = ?")
-            .bind(epochs[topic as usize])
-            .bind(code(topic))
-            .execute(&mut *work)
-            .await?;
+        let (kept, _) = topic_row(&mut work, topic).await?;
+        put_topic(&mut work, topic, kept, epochs[topic as usize]).await?;
     }
     work.commit().await
 }

@@ -1,22 +1,27 @@
 //! A record as bytes, and back: the format of `batches.frames` (migrations/sqlite/log).
 
-use bytes::{Buf, BufMut, Bytes};
-use chat_core::port::log::{Headers, NewRecord, Origin, PartitionId, Record, Topic};
-use chat_wire::time::Timestamp;
+use bytes::{Buf, BufMut};
+use chat_core::port::log::{Headers, NewRecord, Origin, PartitionId, Topic};
 use uuid::Uuid;
+
+use super::head::{self, CHECKSUM_BYTES};
 
 const EVENT: u8 = 1;
 const UID: u8 = 2;
 const SCHEMA: u8 = 4;
 const ORIGIN: u8 = 8;
 const REASON: u8 = 16;
+const DAMAGED: u8 = 32;
 
 /// Bytes in front of each record: three lengths.
-const LENGTHS: usize = 12;
+pub(super) const LENGTHS: usize = 12;
+/// Offsets of a topic: as many as a revision has room for.
+pub(crate) const OFFSETS: i64 = 1 << 40;
 /// Longest event name and reason, in bytes; longer ones are cut.
 const TEXT_BYTES: usize = 4 * 1024;
 
-/// The frames end in the middle of a record, or say what this program never wrote.
+/// The frames end in the middle of a record, or say what this program never wrote, and nothing else
+/// tells which numbers the record has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Damaged;
 
@@ -32,6 +37,22 @@ pub(super) const fn code(topic: Topic) -> u8 {
     }
 }
 
+/// The number that a topic's first offset has in the database.
+pub(crate) const fn base(topic: Topic) -> i64 {
+    code(topic) as i64 * OFFSETS
+}
+
+/// The number of a place in the database.
+pub(super) fn id(topic: Topic, offset: u64) -> i64 {
+    let offset = i64::try_from(offset).unwrap_or(OFFSETS);
+    base(topic) + offset.min(OFFSETS)
+}
+
+/// The offset of a number in the database.
+pub(super) fn offset(topic: Topic, id: i64) -> u64 {
+    u64::try_from(id - base(topic)).unwrap_or(0)
+}
+
 fn topic(code: u8) -> Result<Topic, Damaged> {
     Topic::ALL
         .into_iter()
@@ -39,13 +60,13 @@ fn topic(code: u8) -> Result<Topic, Damaged> {
         .ok_or(Damaged)
 }
 
-/// The frame of one record.
+/// The frame of one record. It ends with the checksum of its bytes, which [`seal`] binds to a place.
 pub(super) fn encode(record: &NewRecord) -> Vec<u8> {
     let headers = &record.headers;
     let texts = headers.event.as_ref().map_or(0, String::len)
         + headers.reason.as_ref().map_or(0, String::len);
     let mut frame =
-        Vec::with_capacity(LENGTHS + 48 + texts + record.key.len() + record.value.len());
+        Vec::with_capacity(LENGTHS + 52 + texts + record.key.len() + record.value.len());
     frame.resize(LENGTHS, 0);
     put_headers(&mut frame, headers);
     let headers_len = frame.len() - LENGTHS;
@@ -55,7 +76,15 @@ pub(super) fn encode(record: &NewRecord) -> Vec<u8> {
     for len in [headers_len, record.key.len(), record.value.len()] {
         lengths.put_u32_le(u32::try_from(len).expect("the size of a record was checked"));
     }
+    frame.put_u32_le(crc32c::crc32c(&frame));
     frame
+}
+
+/// Binds the checksum at the end of a frame to the place and time of its record.
+pub(super) fn seal(frame: &mut [u8], place: i64, appended_at: i64) {
+    let checksum = frame.len() - CHECKSUM_BYTES;
+    let of_bytes = (&frame[checksum..]).get_u32_le();
+    (&mut frame[checksum..]).put_u32_le(head::sealed(of_bytes, place, appended_at));
 }
 
 fn put_headers(frame: &mut Vec<u8>, headers: &Headers) {
@@ -65,7 +94,8 @@ fn put_headers(frame: &mut Vec<u8>, headers: &Headers) {
             | flag(headers.uid.is_some(), UID)
             | flag(headers.schema.is_some(), SCHEMA)
             | flag(headers.origin.is_some(), ORIGIN)
-            | flag(headers.reason.is_some(), REASON),
+            | flag(headers.reason.is_some(), REASON)
+            | flag(headers.damaged, DAMAGED),
     );
     if let Some(event) = &headers.event {
         put_text(frame, event);
@@ -96,82 +126,14 @@ fn put_text(frame: &mut Vec<u8>, text: &str) {
     frame.extend_from_slice(&text.as_bytes()[..end]);
 }
 
-/// Frames on their way out. What it yields shares the bytes and copies only the headers.
-#[derive(Debug)]
-pub(super) struct Frames {
-    rest: Bytes,
-}
-
-/// One frame, not looked into yet.
-#[derive(Debug)]
-pub(super) struct Frame {
-    headers: Bytes,
-    key: Bytes,
-    value: Bytes,
-}
-
-impl Frames {
-    pub(super) const fn new(frames: Bytes) -> Self {
-        Self { rest: frames }
-    }
-
-    /// Passes over one frame without looking into it.
-    pub(super) fn skip(&mut self) -> Result<(), Damaged> {
-        let (headers, key, value) = self.lengths()?;
-        self.rest.advance(LENGTHS + headers + key + value);
-        Ok(())
-    }
-
-    /// The next frame.
-    pub(super) fn take(&mut self) -> Result<Frame, Damaged> {
-        let (headers, key, value) = self.lengths()?;
-        self.rest.advance(LENGTHS);
-        Ok(Frame {
-            headers: self.rest.split_to(headers),
-            key: self.rest.split_to(key),
-            value: self.rest.split_to(value),
-        })
-    }
-
-    fn lengths(&self) -> Result<(usize, usize, usize), Damaged> {
-        let mut lengths = self.rest.get(..LENGTHS).ok_or(Damaged)?;
-        let mut next = || lengths.get_u32_le() as usize;
-        let (headers, key, value) = (next(), next(), next());
-        if LENGTHS + headers + key + value > self.rest.len() {
-            return Err(Damaged);
-        }
-        Ok((headers, key, value))
-    }
-}
-
-impl Frame {
-    /// Bytes of key and value.
-    pub(super) const fn len(&self) -> usize {
-        self.key.len() + self.value.len()
-    }
-
-    /// The record that was appended there and then.
-    pub(super) fn record(
-        self,
-        partition: PartitionId,
-        offset: u64,
-        appended_at: Timestamp,
-    ) -> Result<Record, Damaged> {
-        Ok(Record {
-            partition,
-            offset,
-            appended_at,
-            headers: headers(&self.headers)?,
-            key: self.key,
-            value: self.value,
-        })
-    }
-}
-
-fn headers(mut bytes: &[u8]) -> Result<Headers, Damaged> {
+/// Reads the headers of a frame.
+pub(super) fn headers(mut bytes: &[u8]) -> Result<Headers, Damaged> {
     let bytes = &mut bytes;
     let flags = bytes.try_get_u8().map_err(|_| Damaged)?;
-    let mut headers = Headers::default();
+    let mut headers = Headers {
+        damaged: flags & DAMAGED != 0,
+        ..Headers::default()
+    };
     if flags & EVENT != 0 {
         headers.event = Some(text(bytes)?);
     }
@@ -202,83 +164,4 @@ fn text(bytes: &mut &[u8]) -> Result<String, Damaged> {
     let len = bytes.try_get_u16_le().map_err(|_| Damaged)?;
     let text = bytes.split_off(..usize::from(len)).ok_or(Damaged)?;
     String::from_utf8(text.to_vec()).map_err(|_| Damaged)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const PLACE: PartitionId = PartitionId {
-        topic: Topic::Messages,
-        index: 0,
-    };
-
-    fn any_topic() -> impl Strategy<Value = Topic> {
-        (0..Topic::ALL.len()).prop_map(|nth| Topic::ALL[nth])
-    }
-
-    prop_compose! {
-        fn any_origin()(epoch: u32, topic in any_topic(), index: u32, offset: u64) -> Origin {
-            Origin { epoch, partition: PartitionId { topic, index }, offset }
-        }
-    }
-
-    prop_compose! {
-        fn any_record()(
-            key: Vec<u8>,
-            value: Vec<u8>,
-            event in proptest::option::of(".{0,20}"),
-            uid: Option<u128>,
-            schema: Option<u32>,
-            origin in proptest::option::of(any_origin()),
-            reason in proptest::option::of(".{0,80}"),
-        ) -> NewRecord {
-            let headers = Headers { event, uid: uid.map(Uuid::from_u128), schema, origin, reason };
-            NewRecord { key: key.into(), headers, value: value.into() }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn records_read_back(records in proptest::collection::vec(any_record(), 0..8)) {
-            let bytes: Vec<u8> = records.iter().flat_map(encode).collect();
-            let mut frames = Frames::new(bytes.into());
-            for (offset, sent) in (0..).zip(&records) {
-                let at = Timestamp::from_micros(5).unwrap();
-                let read = frames.take().unwrap().record(PLACE, offset, at).unwrap();
-                prop_assert_eq!(&read.key, &sent.key);
-                prop_assert_eq!(&read.value, &sent.value);
-                prop_assert_eq!(&read.headers, &sent.headers);
-            }
-            prop_assert!(frames.take().is_err());
-        }
-
-        #[test]
-        fn damage_is_noticed_and_never_panics(bytes: Vec<u8>) {
-            let mut frames = Frames::new(bytes.into());
-            while let Ok(frame) = frames.take() {
-                let _ = frame.record(PLACE, 0, Timestamp::from_micros(0).unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let reason = format!("x{}", "é".repeat(TEXT_BYTES));
-        let record = NewRecord {
-            key: Bytes::new(),
-            headers: Headers {
-                reason: Some(reason),
-                ..Headers::default()
-            },
-            value: Bytes::new(),
-        };
-        let mut frames = Frames::new(encode(&record).into());
-        let read = frames
-            .take()
-            .unwrap()
-            .record(PLACE, 0, Timestamp::from_micros(0).unwrap());
-        assert_eq!(read.unwrap().headers.reason.unwrap().len(), TEXT_BYTES - 1);
-    }
 }

@@ -3,32 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use chat_core::port::log::{Error, PartitionId, PollLimits, Record};
-use chat_wire::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::file::Extent;
-use super::frame::{Damaged, Frames};
+use super::frame::Damaged;
+pub(super) use super::frames::Segment;
+use super::frames::{Frames, Taken};
+use crate::damage;
 
 /// Bytes of a topic's freshest records that are kept in memory. Workers that keep up read nothing else.
 const RECENT_BYTES: usize = 8 * 1024 * 1024;
-
-/// What one commit appended to one topic.
-#[derive(Debug, Clone)]
-pub(super) struct Segment {
-    pub(super) first: u64,
-    pub(super) records: u64,
-    pub(super) appended_at: Timestamp,
-    pub(super) frames: Bytes,
-}
-
-impl Segment {
-    const fn next(&self) -> u64 {
-        self.first + self.records
-    }
-}
 
 /// One topic.
 #[derive(Debug)]
@@ -99,12 +85,12 @@ impl TopicState {
 
 impl Recent {
     fn push(&mut self, segment: Segment) {
-        self.bytes += segment.frames.len();
+        self.bytes += segment.len();
         self.segments.push_back(segment);
         while self.bytes > RECENT_BYTES
             && let Some(oldest) = self.segments.pop_front()
         {
-            self.bytes -= oldest.frames.len();
+            self.bytes -= oldest.len();
         }
     }
 
@@ -161,19 +147,26 @@ impl Wanted {
     }
 }
 
-/// The records of these segments from an offset up to `end`, within the limits.
+/// The records of these segments from an offset up to `end`, within the limits. A record whose checksum
+/// does not match is among them, marked.
 pub(super) fn records(
     partition: PartitionId,
     segments: Vec<Segment>,
     (from, end): (u64, u64),
     limits: PollLimits,
 ) -> Result<Vec<Record>, Error> {
-    let damaged = |Damaged| Error::Unavailable("a batch of the log is damaged".into());
     let mut records = Vec::new();
     let mut bytes = 0;
+    let mut next = None;
     for segment in segments {
-        let mut frames = Frames::new(segment.frames);
-        for offset in segment.first..(segment.first + segment.records).min(end) {
+        let (first, behind, appended_at) = (segment.first, segment.next(), segment.appended_at);
+        if next.is_some_and(|next| next != first) {
+            return Err(damaged(partition, next.unwrap_or(first)));
+        }
+        next = Some(behind);
+        let mut frames = Frames::new(segment);
+        for offset in first..behind.min(end) {
+            let damaged = |Damaged| damaged(partition, offset);
             if offset < from {
                 frames.skip().map_err(damaged)?;
                 continue;
@@ -181,11 +174,33 @@ pub(super) fn records(
             if records.len() >= limits.records.max(1) || (bytes >= limits.bytes && bytes > 0) {
                 return Ok(records);
             }
-            let frame = frames.take().map_err(damaged)?;
-            bytes += frame.len();
-            let record = frame.record(partition, offset, segment.appended_at);
+            let taken = frames.take().map_err(damaged)?;
+            bytes += taken.len();
+            if let Taken::Damaged(..) = taken {
+                damage::report("log.db", || {
+                    format!("the record {}", place(partition, offset))
+                });
+            }
+            let record = taken.record(partition, offset, appended_at);
             records.push(record.map_err(damaged)?);
         }
     }
     Ok(records)
+}
+
+/// Where a record stands, for people.
+fn place(partition: PartitionId, offset: u64) -> String {
+    format!("{} {offset}", partition.topic.name())
+}
+
+/// A place where nothing can be read, not even whose numbers it gave out: nobody goes past it.
+pub(super) fn damaged(partition: PartitionId, offset: u64) -> Error {
+    let place = place(partition, offset);
+    damage::report("log.db", || {
+        format!("the record {place}, whose numbers are unknown")
+    });
+    Error::Unavailable(format!(
+        "log.db is damaged at {place}, and which numbers that record has is unknown; stop chatd, \
+         then run `chatd check` and `chatd salvage`"
+    ))
 }

@@ -1,17 +1,24 @@
 //! The one task that writes the log: whatever waits goes into one commit.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{Error, Topic};
 use chat_wire::time::Timestamp;
+use futures_util::FutureExt;
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::fault::{Alarm, Verdict, same};
 use super::file::{self, OFFSETS, Place, base, id, offset, told};
+use super::frames::gather;
+use super::head::Head;
 use super::read::Shared;
 use super::topic::Segment;
+use crate::damage::Quiet;
 
 /// Most records in one commit.
 const COMMIT_RECORDS: usize = 1_024;
@@ -29,6 +36,7 @@ const FREE_PAGES: i64 = 2_048;
 /// A record on its way, and who waits for its offset.
 pub(super) struct Append {
     pub(super) topic: Topic,
+    pub(super) head: Head,
     pub(super) frame: Vec<u8>,
     pub(super) reply: oneshot::Sender<Result<u64, Error>>,
 }
@@ -64,6 +72,9 @@ pub(super) struct Writer {
     connection: Option<SqliteConnection>,
     /// The next offset of each topic.
     next: [u64; Topic::ALL.len()],
+    /// Who waits for the end.
+    closing: Option<oneshot::Sender<()>>,
+    quiet: Quiet,
 }
 
 impl Writer {
@@ -82,38 +93,73 @@ impl Writer {
             queued,
             connection: Some(connection),
             next,
+            closing: None,
+            quiet: Quiet::default(),
         }
     }
 
-    /// Runs until everybody who could ask is gone, or until it is closed.
+    /// Runs until everybody who could ask is gone, or until it is closed. Where it ends in any other
+    /// way, the process is told that it cannot go on.
     pub(super) async fn run(mut self) {
-        let mut closing = None;
+        let alarm = Alarm::new(Arc::clone(&self.shared.fault));
         while let Some(command) = self.queue.recv().await {
             let mut command = Some(command);
             while let Some(this) = command.take() {
                 match this {
-                    Command::Append(first) => command = self.append(first).await,
-                    Command::Prune {
-                        topic,
-                        below,
-                        before,
-                        reply,
-                    } => {
-                        let removed = self.prune(topic, below, before).await;
-                        let _ = reply.send(removed);
-                    }
-                    Command::Shrink { reply } => {
-                        let more = self.shrink().await;
-                        let _ = reply.send(more);
-                    }
                     Command::Close { reply } => {
                         self.queue.close();
-                        closing = Some(reply);
+                        self.closing = Some(reply);
                     }
+                    // Whoever waits for an answer that never comes is told that its end is not known.
+                    other => match AssertUnwindSafe(self.obey(other)).catch_unwind().await {
+                        Ok(next) => command = next,
+                        Err(_) => self.recover(),
+                    },
                 }
             }
         }
-        if let Some(mut connection) = self.connection.take() {
+        self.finish().await;
+        alarm.disarm();
+    }
+
+    /// After a panic nothing in memory is believed: what the database holds is read again.
+    fn recover(&mut self) {
+        self.connection = None;
+        // Saying so may have been what panicked.
+        let said = std::panic::catch_unwind(|| {
+            tracing::error!("the log's writer panicked; it reads its file again and goes on");
+        });
+        drop(said);
+    }
+
+    /// Does what it is asked; returns the command that came between.
+    async fn obey(&mut self, command: Command) -> Option<Command> {
+        match command {
+            Command::Append(first) => return self.append(first).await,
+            Command::Prune {
+                topic,
+                below,
+                before,
+                reply,
+            } => {
+                let removed = self.prune(topic, below, before).await;
+                let _ = reply.send(removed);
+            }
+            Command::Shrink { reply } => {
+                let more = self.shrink().await;
+                let _ = reply.send(more);
+            }
+            Command::Close { .. } => {}
+        }
+        None
+    }
+
+    async fn finish(&mut self) {
+        // After a failed sync the file is left alone: a checkpoint might keep what the disk has lost.
+        if let Some(mut connection) = self.connection.take()
+            && self.shared.fault.borrow().is_none()
+        {
+            // Cuts the WAL too: the next start has nothing to read back.
             let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
                 .fetch_all(&mut connection)
                 .await;
@@ -121,7 +167,7 @@ impl Writer {
                 tracing::warn!(%error, "the log was not closed cleanly; nothing is lost");
             }
         }
-        if let Some(reply) = closing {
+        if let Some(reply) = self.closing.take() {
             let _ = reply.send(());
         }
     }
@@ -147,26 +193,24 @@ impl Writer {
         self.queued.fetch_sub(bytes, Ordering::Relaxed);
         match self.commit(&group).await {
             Ok(segments) => self.answer(group, segments),
-            Err(error) => {
-                // The commit may have happened for all that is known. Only the database can say.
-                self.connection = None;
-                let text = error.to_string();
-                tracing::error!(
-                    error = text,
-                    batch.len = group.len(),
-                    "the log took no append"
-                );
-                let error = match file::is_full(&error) {
-                    // SQLite has rolled it back.
-                    true => Error::NotAppended,
-                    false => Error::Unavailable,
-                };
-                for append in group {
-                    let _ = append.reply.send(Err(error(text.clone())));
-                }
-            }
+            Err(error) => self.refuse(group, &error),
         }
         other
+    }
+
+    /// Tells everybody why nothing was appended.
+    fn refuse(&mut self, group: Vec<Append>, error: &Error) {
+        if let Some(unsaid) = self.quiet.say(Instant::now()) {
+            tracing::error!(
+                %error,
+                unsaid,
+                batch.len = group.len(),
+                "the log took no append"
+            );
+        }
+        for append in group {
+            let _ = append.reply.send(Err(same(error)));
+        }
     }
 
     /// Shows the records to readers, then tells each caller its offset.
@@ -185,56 +229,89 @@ impl Writer {
     }
 
     /// Writes a batch for each topic, in one statement, which is one transaction and one sync.
-    async fn commit(&mut self, group: &[Append]) -> Result<Vec<(Topic, Segment)>, sqlx::Error> {
+    async fn commit(&mut self, group: &[Append]) -> Result<Vec<(Topic, Segment)>, Error> {
         self.ready().await?;
-        let appended_at = Timestamp::now();
-        let segments = self.segments(group, appended_at);
+        let segments = self.segments(group, Timestamp::now());
+        match self.insert(&segments).await {
+            Ok(()) => Ok(segments),
+            Err(error) => match Verdict::of(&error) {
+                Verdict::RolledBack => Err(Error::NotAppended(error.to_string())),
+                Verdict::Lost => Err(self.fail(&error)),
+                Verdict::Unknown => {
+                    // Its own thread may still be at it: only when it has ended the database can say.
+                    if let Some(connection) = self.connection.take() {
+                        let _ = connection.close_hard().await;
+                    }
+                    let before = self.next;
+                    let again = self.ready().await;
+                    again.map_err(|_| Error::Unavailable(error.to_string()))?;
+                    if before == self.next {
+                        return Err(Error::NotAppended(error.to_string()));
+                    }
+                    // It is there: whoever reads finds it, and only its callers do not know their offsets.
+                    Err(Error::Unavailable(error.to_string()))
+                }
+            },
+        }
+    }
+
+    async fn insert(&mut self, segments: &[(Topic, Segment)]) -> Result<(), sqlx::Error> {
         let text = Arc::clone(&INSERTS[segments.len() - 1]);
         let mut insert = sqlx::query(AssertSqlSafe(text).into_sql_str());
-        for (topic, segment) in &segments {
+        for (topic, segment) in segments {
             insert = insert
                 .bind(id(*topic, segment.first))
                 .bind(i64::try_from(segment.records).unwrap_or(i64::MAX))
-                .bind(appended_at.as_micros())
-                .bind(segment.frames.to_vec());
+                .bind(segment.appended_at.as_micros())
+                .bind(segment.frames.to_vec())
+                .bind(segment.heads.to_vec());
         }
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
         reach(Failpoint::LogQueueCommit);
         insert.execute(connection).await?;
         reach(Failpoint::LogCommitAnswer);
-        Ok(segments)
+        Ok(())
+    }
+
+    /// What was durable may be durable no more: nothing is appended to this file again.
+    fn fail(&self, error: &sqlx::Error) -> Error {
+        let fault = format!("log.db cannot be written safely any more: {error}");
+        self.shared.fault.send_replace(Some(fault.clone()));
+        Error::Unavailable(fault)
     }
 
     fn segments(&self, group: &[Append], appended_at: Timestamp) -> Vec<(Topic, Segment)> {
         let mut segments = Vec::new();
         for topic in Topic::ALL {
             let mine = || group.iter().filter(move |append| append.topic == topic);
-            let records = mine().count() as u64;
-            if records == 0 {
+            if mine().next().is_none() {
                 continue;
             }
-            let mut frames = Vec::with_capacity(mine().map(|append| append.frame.len()).sum());
-            for append in mine() {
-                frames.extend_from_slice(&append.frame);
-            }
-            let segment = Segment {
-                first: self.next[topic as usize],
-                records,
-                appended_at,
-                frames: frames.into(),
-            };
+            let first = self.next[topic as usize];
+            let frames = mine().map(|append| (&append.head, append.frame.as_slice()));
+            let segment = gather(topic, first, appended_at, frames);
             segments.push((topic, segment));
         }
         segments
     }
 
-    /// Connects again after a failure, and goes on behind what the database holds.
-    async fn ready(&mut self) -> Result<(), sqlx::Error> {
+    /// Connects again after a failure, and goes on behind what the database holds. Nothing was appended
+    /// where this fails.
+    async fn ready(&mut self) -> Result<(), Error> {
+        if let Some(fault) = self.shared.fault.borrow().clone() {
+            return Err(Error::NotAppended(fault));
+        }
         if self.connection.is_some() {
             return Ok(());
         }
-        let mut connection = self.place.connect().await?;
-        let extents = file::extents(&mut connection).await?;
+        let read = async {
+            let mut connection = self.place.connect().await?;
+            let extents = file::extents(&mut connection).await?;
+            Ok::<_, sqlx::Error>((connection, extents))
+        };
+        let (connection, extents) = read
+            .await
+            .map_err(|error| Error::NotAppended(error.to_string()))?;
         for topic in Topic::ALL {
             let extent = extents[topic as usize];
             self.next[topic as usize] = extent.next;
@@ -245,7 +322,7 @@ impl Writer {
     }
 
     async fn prune(&mut self, topic: Topic, below: u64, before: Timestamp) -> Result<u64, Error> {
-        self.ready().await.map_err(told)?;
+        self.ready().await?;
         let removed = self.prune_step(topic, below, before).await;
         if removed.is_err() {
             // A transaction may be open.
@@ -284,11 +361,7 @@ impl Writer {
         };
         let mut work = connection.begin_with("BEGIN IMMEDIATE").await?;
         // Without its last batch a topic does not know its next offset from the batches any more.
-        sqlx::query("UPDATE topics SET next_offset = max(next_offset, ?) WHERE topic = ?")
-            .bind(i64::try_from(self.next[topic as usize]).unwrap_or(i64::MAX))
-            .bind(super::frame::code(topic))
-            .execute(&mut *work)
-            .await?;
+        file::keep_next(&mut work, topic, self.next[topic as usize]).await?;
         sqlx::query("DELETE FROM batches WHERE id >= ? AND id <= ?")
             .bind(base(topic))
             .bind(*last)
@@ -302,7 +375,7 @@ impl Writer {
     }
 
     async fn shrink(&mut self) -> Result<bool, Error> {
-        self.ready().await.map_err(told)?;
+        self.ready().await?;
         let connection = self
             .connection
             .as_mut()
@@ -328,9 +401,9 @@ impl Writer {
 static INSERTS: LazyLock<Vec<Arc<str>>> = LazyLock::new(|| {
     (1..=Topic::ALL.len())
         .map(|topics| {
-            let rows = vec!["(?,?,?,?)"; topics].join(",");
+            let rows = vec!["(?,?,?,?,?)"; topics].join(",");
             Arc::from(format!(
-                "INSERT INTO batches (id, records, appended_at, frames) VALUES {rows}"
+                "INSERT INTO batches (id, records, appended_at, frames, heads) VALUES {rows}"
             ))
         })
         .collect()

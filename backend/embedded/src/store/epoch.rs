@@ -4,12 +4,13 @@ use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{Group, LogId, PartitionId, Topic};
 use chat_core::port::search::IndexPosition;
 use chat_core::port::store::{Error, Position};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
 use uuid::Uuid;
 
 use super::Rows;
 use super::read;
-use super::rows::told;
+use super::rows::{EPOCH, POSITION, Values, epoch, position, told};
+use super::sums;
 use super::transaction::put_position;
 use crate::log::file::{Extent, Found};
 
@@ -20,6 +21,10 @@ enum Change {
     None,
     /// It is another log: none of its records has been applied.
     Recreated,
+    /// It has the name and length of the one that was applied, and holds another record where the last
+    /// applied one stood: for example a backup that others went on with. What of it was applied is not
+    /// known, so all of it is applied again.
+    Replaced,
     /// It ends before what has been applied: what is left of it has been applied.
     Truncated,
     /// The index has read another log, or a part or an epoch of this one that neither the log nor the
@@ -36,13 +41,16 @@ impl Rows {
     /// the new epoch would put it above later ones.
     ///
     /// `index` is what the index has recorded as read: it is a third memory of the log, beside the
-    /// log itself and the store.
+    /// log itself and the store. `last` are the fingerprints of the records in the log that stand right
+    /// before the positions of the groups, where they can be read.
     pub(crate) async fn agree(
         &self,
         log: &Found,
         index: &[IndexPosition],
+        last: &[Option<Uuid>; Group::ALL.len()],
     ) -> Result<[u32; Topic::ALL.len()], Error> {
         let mut work = self.begin_immediate().await?;
+        sound(&mut work.inner).await?;
         let mut epochs = [0; Topic::ALL.len()];
         let mut raised = false;
         for topic in Topic::ALL {
@@ -51,7 +59,7 @@ impl Rows {
             let positions = positions(&mut work.inner, topic).await?;
             let read = index.iter().find(|read| read.partition == partition(topic));
             let agreed = known.map_or(0, |(_, epoch)| epoch).max(extent.epoch);
-            let change = match change(known.map(|(id, _)| id), log.id, extent, &positions) {
+            let change = match change(known.map(|(id, _)| id), log.id, extent, &positions, last) {
                 Change::None
                     if read.is_some_and(|read| is_forgotten(read, log.id, extent, agreed)) =>
                 {
@@ -71,8 +79,8 @@ impl Rows {
                     index.read = ?read,
                     change = ?change,
                     "the log is not the one that was applied or indexed: it was re-created, \
-                     truncated or restored, and what was acknowledged since and not yet applied is \
-                     lost; going on in a new epoch"
+                     replaced, truncated or restored, and what was acknowledged since and not yet \
+                     applied is lost; going on in a new epoch"
                 );
             }
             for (group, position) in positions {
@@ -103,6 +111,17 @@ impl Rows {
         Ok(())
     }
 
+    /// How far every group is, in the order of [`Group::ALL`].
+    pub(crate) async fn all_positions(&self) -> Result<[Position; Group::ALL.len()], Error> {
+        let mut writer = self.writer().await?;
+        let mut positions = [Position::START; Group::ALL.len()];
+        for group in Group::ALL {
+            let found = read::position(&mut writer, group, partition(group.topic())).await?;
+            positions[group as usize] = found;
+        }
+        Ok(positions)
+    }
+
     /// Reads how far every group is.
     pub(crate) async fn load_progress(&self) -> Result<(), Error> {
         let mut writer = self.writer().await?;
@@ -123,6 +142,7 @@ fn change(
     id: [u8; 16],
     extent: Extent,
     positions: &[(Group, Position)],
+    last: &[Option<Uuid>; Group::ALL.len()],
 ) -> Change {
     if known.is_some_and(|known| known != id) {
         return Change::Recreated;
@@ -132,6 +152,14 @@ fn change(
         .any(|(_, position)| position.next > extent.next)
     {
         return Change::Truncated;
+    }
+    let differs = |(group, position): &(Group, Position)| {
+        let known = |uid: Option<Uuid>| uid.filter(|uid| !uid.is_nil());
+        let (applied, found) = (known(position.last_uid), known(last[*group as usize]));
+        applied.is_some() && found.is_some() && applied != found
+    };
+    if positions.iter().any(differs) {
+        return Change::Replaced;
     }
     Change::None
 }
@@ -143,10 +171,22 @@ fn is_forgotten(read: &IndexPosition, log: [u8; 16], extent: Extent, agreed: u32
     read.log != LogId::from_bytes(log) || read.epoch > agreed || is_cut
 }
 
+/// Refuses positions and epochs that are damaged, also where their key is: a position that is not
+/// found would begin anew.
+async fn sound(on: &mut SqliteConnection) -> Result<(), Error> {
+    let text = format!("SELECT {POSITION} FROM log_positions");
+    let values = Values::with_capacity(0);
+    read::all(on, AssertSqlSafe(text).into_sql_str(), values, position).await?;
+    let text = format!("SELECT {EPOCH} FROM log_epochs");
+    let values = Values::with_capacity(0);
+    read::all(on, AssertSqlSafe(text).into_sql_str(), values, epoch).await?;
+    Ok(())
+}
+
 fn moved(position: Position, change: Change, extent: Extent, epoch: u32) -> Position {
     match change {
         Change::None => Position { epoch, ..position },
-        Change::Recreated => Position {
+        Change::Recreated | Change::Replaced => Position {
             next: extent.start,
             epoch,
             last_uid: None,
@@ -176,33 +216,48 @@ async fn positions(
     Ok(positions)
 }
 
-async fn known(on: &mut SqliteConnection, topic: Topic) -> Result<Option<([u8; 16], u32)>, Error> {
-    let row = sqlx::query("SELECT log_id, epoch FROM log_epochs WHERE topic = ?")
-        .bind(topic.name())
-        .fetch_optional(on)
-        .await
-        .map_err(told)?;
-    row.map(|row| {
-        let id: Uuid = Uuid::from_slice(row.try_get_unchecked(0).map_err(told)?)
-            .map_err(|_| Error::Corrupt("the log's id has not 16 bytes".into()))?;
-        Ok((id.into_bytes(), super::rows::number(&row, 1)?))
-    })
-    .transpose()
+/// Which log the store knows each topic of, and in which epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) topic: Topic,
+    pub(crate) id: [u8; 16],
+    pub(crate) epoch: u32,
 }
 
-async fn put_known(
+/// What the store knows of every topic.
+pub(crate) async fn all_known(on: &mut SqliteConnection) -> Result<Vec<Known>, Error> {
+    let mut all = Vec::new();
+    for topic in Topic::ALL {
+        let found = known(on, topic).await?;
+        all.extend(found.map(|(id, epoch)| Known { topic, id, epoch }));
+    }
+    Ok(all)
+}
+
+async fn known(on: &mut SqliteConnection, topic: Topic) -> Result<Option<([u8; 16], u32)>, Error> {
+    let text = format!("SELECT {EPOCH} FROM log_epochs WHERE topic = ?");
+    let mut values = Values::with_capacity(1);
+    values.text(Some(topic.name().to_owned()));
+    let found = read::one(on, AssertSqlSafe(text).into_sql_str(), values, epoch).await?;
+    Ok(found.map(|(_, id, epoch)| (id, epoch)))
+}
+
+/// Writes down which log the store knows.
+pub(crate) async fn put_known(
     on: &mut SqliteConnection,
     topic: Topic,
     id: [u8; 16],
     epoch: u32,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO log_epochs (topic, log_id, epoch) VALUES (?, ?, ?) \
-         ON CONFLICT (topic) DO UPDATE SET log_id = excluded.log_id, epoch = excluded.epoch",
+        "INSERT INTO log_epochs (topic, log_id, epoch, checksum) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (topic) DO UPDATE SET log_id = excluded.log_id, epoch = excluded.epoch, \
+         checksum = excluded.checksum",
     )
     .bind(topic.name())
     .bind(&id[..])
     .bind(epoch)
+    .bind(sums::log_epoch(topic.name(), &id, epoch))
     .execute(on)
     .await
     .map_err(told)?;

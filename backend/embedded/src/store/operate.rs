@@ -3,16 +3,15 @@
 use std::sync::LazyLock;
 
 use chat_core::port::log::PartitionId;
-use chat_core::port::store::{
-    ApplicationRow, ChatKey, ChatRow, Error, Fate, LetterRow, Note, Tally,
-};
+use chat_core::port::store::{ApplicationRow, ChatKey, ChatRow, Error, LetterRow, Note, Tally};
 use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
 
 use super::read::{all, many, one, sorted};
-use super::rows::{self, APPLICATION, CHAT, CHAT_COLUMNS, LETTER, Values, told};
+use super::rows::{self, APPLICATION, CHAT, CHAT_COLUMNS, Counted, LETTER, NOTE, Values, told};
+use super::sums::{self, fate_code};
 use crate::sqlite::Bulk;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -54,7 +53,7 @@ static APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| {
 static DECIDE: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         &format!("WITH given({LETTER}, stale) AS (VALUES "),
-        "(?,?,?,?,?,?,?,?,?)",
+        "(?,?,?,?,?,?,?,?,?,?)",
         &format!(
             ") INSERT INTO dead_letters ({LETTER}) SELECT {LETTER} FROM given WHERE NOT EXISTS \
              (SELECT 1 FROM dead_letters d WHERE d.topic = given.topic \
@@ -62,7 +61,8 @@ static DECIDE: LazyLock<Bulk> = LazyLock::new(|| {
              AND d.log_offset = given.log_offset AND NOT (d.fate = 0 \
              AND (d.claim = given.claim OR d.decided_at < given.stale))) \
              ON CONFLICT (topic, partition, epoch, log_offset) DO UPDATE SET fate = excluded.fate, \
-             claim = excluded.claim, decided_at = excluded.decided_at, reason = excluded.reason"
+             claim = excluded.claim, decided_at = excluded.decided_at, reason = excluded.reason, \
+             checksum = excluded.checksum"
         ),
     )
 });
@@ -89,7 +89,8 @@ pub(super) async fn chat_tallies(
             live: rows::wide(row, CHAT_COLUMNS + 1)?,
             highest: rows::number(row, CHAT_COLUMNS + 2)?,
         };
-        Ok((rows::chat(row)?, tally))
+        // As it stands there: whoever asks wants to know where row and tally differ.
+        Ok((rows::chat(row)?.row, tally))
     })
     .await
 }
@@ -103,15 +104,33 @@ pub(super) async fn application_tallies(
         values.bytes(token.as_bytes());
     };
     many(on, &APPLICATIONS, &sorted(tokens), bind, |row| {
-        let count = rows::wide(row, 7)?;
+        let count = rows::wide(row, 9)?;
         let tally = Tally {
             rows: count,
             live: count,
-            highest: rows::number(row, 8)?,
+            highest: rows::number(row, 10)?,
         };
-        Ok((rows::application(row)?, tally))
+        Ok((rows::application(row)?.row, tally))
     })
     .await
+}
+
+/// How many chats an application counts, where that can be believed, and how many it has.
+pub(super) async fn application_counts(
+    on: &mut SqliteConnection,
+    token: AppToken,
+) -> Result<Option<(u64, u64)>> {
+    let bind = |values: &mut Values, token: &AppToken| {
+        values.bytes(token.as_bytes());
+    };
+    let found = many(on, &APPLICATIONS, &[token], bind, |row| {
+        Ok((rows::application(row)?, rows::wide(row, 9)?))
+    })
+    .await?;
+    let believed = found.into_iter().filter(|(found, _)| found.sound);
+    let counts =
+        |(found, rows): (Counted<ApplicationRow>, u64)| (u64::from(found.row.chats_count), rows);
+    Ok(believed.map(counts).next())
 }
 
 /// What the messages of one chat say.
@@ -185,16 +204,11 @@ pub(super) async fn changed_chats(
 
 /// A shared text.
 pub(super) async fn note(on: &mut SqliteConnection, name: &str) -> Result<Option<Note>> {
-    let text = "SELECT version, text FROM notes WHERE name = ?";
+    let text = format!("SELECT {NOTE} FROM notes WHERE name = ?");
     let mut values = Values::with_capacity(1);
     values.text(Some(name.to_owned()));
-    one(on, text.into_sql_str(), values, |row| {
-        Ok(Note {
-            version: rows::wide(row, 0)?,
-            text: rows::get(row, 1)?,
-        })
-    })
-    .await
+    let found = one(on, AssertSqlSafe(text).into_sql_str(), values, rows::note).await?;
+    Ok(found.map(|(_, note)| note))
 }
 
 /// Puts a shared text over the version that was read.
@@ -208,14 +222,18 @@ pub(super) async fn put_note(
     let statement = if version == 0 {
         values
             .text(Some(name.to_owned()))
-            .text(Some(text.to_owned()));
-        "INSERT INTO notes (name, version, text) VALUES (?, 1, ?) ON CONFLICT DO NOTHING"
+            .text(Some(text.to_owned()))
+            .int(sums::note(name, 1, text));
+        "INSERT INTO notes (name, version, text, checksum) VALUES (?, 1, ?, ?) \
+         ON CONFLICT DO NOTHING"
     } else {
         values
             .text(Some(text.to_owned()))
+            .int(sums::note(name, version + 1, text))
             .text(Some(name.to_owned()))
             .wide(version)?;
-        "UPDATE notes SET version = version + 1, text = ? WHERE name = ? AND version = ?"
+        "UPDATE notes SET version = version + 1, text = ?, checksum = ? \
+         WHERE name = ? AND version = ?"
     };
     let done =
         sqlx::query_with::<_, SqliteArguments>(statement.into_sql_str(), values.into_inner())
@@ -254,7 +272,7 @@ pub(super) async fn decide(
     stale: Timestamp,
 ) -> Result<()> {
     for (text, range) in DECIDE.cut(letters.len()) {
-        let mut values = Values::with_capacity(9 * range.len());
+        let mut values = Values::with_capacity(10 * range.len());
         for letter in &letters[range] {
             values.letter(letter)?.time(Some(stale));
         }
@@ -293,13 +311,10 @@ impl Values {
             .int(row.partition.index)
             .int(row.epoch)
             .wide(row.offset)?
-            .int(match row.fate {
-                Fate::Replaying => 0,
-                Fate::Replayed => 1,
-                Fate::Discarded => 2,
-            })
+            .int(fate_code(row.fate))
             .uid(Some(row.claim))
             .time(Some(row.at))
-            .text(Some(row.reason.clone())))
+            .text(Some(row.reason.clone()))
+            .int(sums::letter(row)))
     }
 }

@@ -2,29 +2,32 @@
 
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{Error, Position, Totals};
-use sqlx::{SqlSafeStr, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
 
 use super::read::all;
-use super::rows::{self, Values, told};
+use super::rows::{self, POSITION, Values, told};
 
 /// How far a group has come in every partition that it has applied anything of.
 pub(super) async fn positions(
     on: &mut SqliteConnection,
     group: Group,
 ) -> Result<Vec<(PartitionId, Position)>, Error> {
-    let text = "SELECT next, epoch, last_uid, partition FROM log_positions \
-                WHERE group_name = ? AND topic = ? ORDER BY partition";
+    let text = format!(
+        "SELECT {POSITION} FROM log_positions \
+         WHERE group_name = ? AND topic = ? ORDER BY partition"
+    );
     let topic = group.topic();
     let mut values = Values::with_capacity(2);
     values
         .text(Some(group.name().to_owned()))
         .text(Some(topic.name().to_owned()));
-    let found = all(on, text.into_sql_str(), values, |row| {
-        Ok((rows::number(row, 3)?, rows::position(row)?))
-    })
-    .await?;
-    let place = |(index, position)| (PartitionId { topic, index }, position);
-    Ok(found.into_iter().map(place).collect())
+    all(
+        on,
+        AssertSqlSafe(text).into_sql_str(),
+        values,
+        rows::position,
+    )
+    .await
 }
 
 /// How much is stored, of one state of the database.

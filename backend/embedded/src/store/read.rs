@@ -1,37 +1,38 @@
 //! Reads, on whichever connection: a reader's, which sees what is committed, or the writer's within
 //! its transaction, where what is read stays locked because nobody else writes.
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use chat_core::key::KeyHash;
 use chat_core::port::log::{Group, PartitionId};
 use chat_core::port::store::{
     ApplicationRow, ChatKey, ChatRow, Error, KeyRow, MessageKey, MessageRow, Position,
-    RenumberedRow, Span,
+    RenumberedRow,
 };
 use chat_wire::ids::AppToken;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr, SqliteConnection};
 use uuid::Uuid;
 
-use super::rows::{self, APPLICATION, CHAT, KEY, MESSAGE, RENUMBERED, Values, told};
+use super::rows::{
+    self, APPLICATION, CHAT, Counted, KEY, MESSAGE, POSITION, RENUMBERED, Values, told,
+};
+use super::runs::{Run, runs};
+use super::{absent, counts};
 use crate::sqlite::Bulk;
-
-/// Two runs of numbers with fewer others between them are read as one: passing over a row costs
-/// less than another run.
-const RUN_GAP: u32 = 8;
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// A statement with column lists in it, put together once.
-pub(super) struct Text(LazyLock<Arc<str>>);
+pub(crate) struct Text(LazyLock<Arc<str>>);
 
 impl Text {
-    pub(super) const fn new(make: fn() -> Arc<str>) -> Self {
+    pub(crate) const fn new(make: fn() -> Arc<str>) -> Self {
         Self(LazyLock::new(make))
     }
 
-    pub(super) fn sql(&self) -> SqlStr {
+    pub(crate) fn sql(&self) -> SqlStr {
         AssertSqlSafe(Arc::clone(&self.0)).into_sql_str()
     }
 }
@@ -41,6 +42,8 @@ macro_rules! text {
         static $name: Text = Text::new(|| Arc::from(format!($($format)*)));
     };
 }
+
+pub(crate) use text;
 
 text!(
     ONE_APPLICATION,
@@ -71,16 +74,6 @@ text!(
 text!(
     ONE_MESSAGE,
     "SELECT {MESSAGE} FROM messages WHERE application_token = ? AND chat_number = ? AND number = ?"
-);
-text!(
-    MESSAGES_AFTER,
-    "SELECT {MESSAGE} FROM messages WHERE application_token = ? AND chat_number = ? \
-     AND number > ? AND number <= ? AND state = 0 ORDER BY number LIMIT ?"
-);
-text!(
-    MESSAGES_BEFORE,
-    "SELECT {MESSAGE} FROM messages WHERE application_token = ? AND chat_number = ? \
-     AND number < ? AND state = 0 ORDER BY number DESC LIMIT ?"
 );
 text!(ONE_KEY, "SELECT {KEY} FROM idempotency WHERE hash = ?");
 
@@ -117,17 +110,29 @@ static MOVED: LazyLock<Bulk> = LazyLock::new(|| {
 });
 
 /// One application.
-pub(super) async fn application(
+pub(crate) async fn application(
     on: &mut SqliteConnection,
     token: AppToken,
 ) -> Result<Option<ApplicationRow>> {
+    match application_as_found(on, token).await? {
+        Some(Counted { row, sound: true }) => Ok(Some(row)),
+        Some(Counted { row, .. }) => counts::application(on, row).await.map(Some),
+        None => absent::application(on, token).await.map(|()| None),
+    }
+}
+
+/// One application, whatever it counts.
+pub(crate) async fn application_as_found(
+    on: &mut SqliteConnection,
+    token: AppToken,
+) -> Result<Option<Counted<ApplicationRow>>> {
     let mut values = Values::with_capacity(1);
     values.bytes(token.as_bytes());
     one(on, ONE_APPLICATION.sql(), values, rows::application).await
 }
 
 /// A page of applications.
-pub(super) async fn applications_after(
+pub(crate) async fn applications_after(
     on: &mut SqliteConnection,
     after: Option<AppToken>,
     limit: u32,
@@ -141,14 +146,15 @@ pub(super) async fn applications_after(
         None => &FIRST_APPLICATIONS,
     };
     values.int(limit);
-    all(on, text.sql(), values, rows::application).await
+    let found = all(on, text.sql(), values, rows::application).await?;
+    counts::applications(on, found).await
 }
 
-/// These applications.
-pub(super) async fn applications(
+/// These applications, whatever they count.
+pub(crate) async fn applications_as_stored(
     on: &mut SqliteConnection,
     tokens: &[AppToken],
-) -> Result<Vec<ApplicationRow>> {
+) -> Result<Vec<Counted<ApplicationRow>>> {
     let bind = |values: &mut Values, token: &AppToken| {
         values.bytes(token.as_bytes());
     };
@@ -156,14 +162,26 @@ pub(super) async fn applications(
 }
 
 /// One chat.
-pub(super) async fn chat(on: &mut SqliteConnection, key: ChatKey) -> Result<Option<ChatRow>> {
+pub(crate) async fn chat(on: &mut SqliteConnection, key: ChatKey) -> Result<Option<ChatRow>> {
+    match chat_as_found(on, key).await? {
+        Some(Counted { row, sound: true }) => Ok(Some(row)),
+        Some(Counted { row, .. }) => counts::chat(on, row).await.map(Some),
+        None => absent::chat(on, key).await.map(|()| None),
+    }
+}
+
+/// One chat, whatever it counts.
+pub(crate) async fn chat_as_found(
+    on: &mut SqliteConnection,
+    key: ChatKey,
+) -> Result<Option<Counted<ChatRow>>> {
     let mut values = Values::with_capacity(2);
     values.chat_key(key);
     one(on, ONE_CHAT.sql(), values, rows::chat).await
 }
 
 /// A page of an application's chats.
-pub(super) async fn chats_after(
+pub(crate) async fn chats_after(
     on: &mut SqliteConnection,
     token: AppToken,
     after: u32,
@@ -171,11 +189,28 @@ pub(super) async fn chats_after(
 ) -> Result<Vec<ChatRow>> {
     let mut values = Values::with_capacity(3);
     values.bytes(token.as_bytes()).int(after).int(limit);
-    all(on, PAGE_OF_CHATS.sql(), values, rows::chat).await
+    let found = all(on, PAGE_OF_CHATS.sql(), values, rows::chat).await?;
+    let numbers = found.iter().map(|found| found.row.key.chat.get());
+    if (after + 1..)
+        .zip(numbers)
+        .any(|(wanted, found)| wanted != found)
+    {
+        absent::chats(on, token).await?;
+    }
+    counts::chats(on, found).await
 }
 
 /// These chats.
-pub(super) async fn chats(on: &mut SqliteConnection, keys: &[ChatKey]) -> Result<Vec<ChatRow>> {
+pub(crate) async fn chats(on: &mut SqliteConnection, keys: &[ChatKey]) -> Result<Vec<ChatRow>> {
+    let found = chats_as_stored(on, keys).await?;
+    counts::chats(on, found).await
+}
+
+/// These chats, whatever they count.
+pub(crate) async fn chats_as_stored(
+    on: &mut SqliteConnection,
+    keys: &[ChatKey],
+) -> Result<Vec<Counted<ChatRow>>> {
     let bind = |values: &mut Values, key: &ChatKey| {
         values.chat_key(*key);
     };
@@ -183,7 +218,7 @@ pub(super) async fn chats(on: &mut SqliteConnection, keys: &[ChatKey]) -> Result
 }
 
 /// The highest chat number that has a row.
-pub(super) async fn highest_chat(on: &mut SqliteConnection, token: AppToken) -> Result<u32> {
+pub(crate) async fn highest_chat(on: &mut SqliteConnection, token: AppToken) -> Result<u32> {
     let text = "SELECT coalesce(max(number), 0) FROM chats WHERE application_token = ?";
     let mut values = Values::with_capacity(1);
     values.bytes(token.as_bytes());
@@ -192,7 +227,7 @@ pub(super) async fn highest_chat(on: &mut SqliteConnection, token: AppToken) -> 
 }
 
 /// A page of chats with holes.
-pub(super) async fn unsettled_chats(
+pub(crate) async fn unsettled_chats(
     on: &mut SqliteConnection,
     after: Option<ChatKey>,
     limit: u32,
@@ -204,11 +239,23 @@ pub(super) async fn unsettled_chats(
         None => values.bytes(&[0; 16]).int(0),
     };
     values.int(limit);
-    all(on, UNSETTLED_CHATS.sql(), values, rows::chat).await
+    let found = all(on, UNSETTLED_CHATS.sql(), values, rows::chat).await?;
+    counts::chats(on, found).await
 }
 
 /// One message.
-pub(super) async fn message(
+pub(crate) async fn message(
+    on: &mut SqliteConnection,
+    key: MessageKey,
+) -> Result<Option<MessageRow>> {
+    match message_as_found(on, key).await? {
+        Some(row) => Ok(Some(row)),
+        None => absent::message(on, key).await.map(|()| None),
+    }
+}
+
+/// One message, which may be missing.
+pub(crate) async fn message_as_found(
     on: &mut SqliteConnection,
     key: MessageKey,
 ) -> Result<Option<MessageRow>> {
@@ -217,31 +264,8 @@ pub(super) async fn message(
     one(on, ONE_MESSAGE.sql(), values, rows::message).await
 }
 
-/// A page of live messages.
-pub(super) async fn messages_in(
-    on: &mut SqliteConnection,
-    chat: ChatKey,
-    span: Span,
-    limit: u32,
-) -> Result<Vec<MessageRow>> {
-    let mut values = Values::with_capacity(5);
-    values.chat_key(chat);
-    let text = match span {
-        Span::After { after, through } => {
-            values.int(after).int(through);
-            &MESSAGES_AFTER
-        }
-        Span::Before(before) => {
-            values.int(before);
-            &MESSAGES_BEFORE
-        }
-    };
-    values.int(limit);
-    all(on, text.sql(), values, rows::message).await
-}
-
 /// These messages. They mostly come in runs of one chat, which are read as runs.
-pub(super) async fn messages(
+pub(crate) async fn messages(
     on: &mut SqliteConnection,
     keys: &[MessageKey],
 ) -> Result<Vec<MessageRow>> {
@@ -257,8 +281,24 @@ pub(super) async fn messages(
     Ok(found)
 }
 
+/// These messages; what must be there and is not is damage.
+pub(crate) async fn messages_that_must_be(
+    on: &mut SqliteConnection,
+    keys: &[MessageKey],
+) -> Result<Vec<MessageRow>> {
+    let found = messages(on, keys).await?;
+    let wanted = sorted(keys);
+    if found.len() < wanted.len() {
+        let found: HashSet<MessageKey> = found.iter().map(|row| row.key).collect();
+        for key in wanted.iter().filter(|key| !found.contains(key)) {
+            absent::message(on, *key).await?;
+        }
+    }
+    Ok(found)
+}
+
 /// Numbers of a chat that have a row.
-pub(super) async fn numbers_after(
+pub(crate) async fn numbers_after(
     on: &mut SqliteConnection,
     chat: ChatKey,
     after: u32,
@@ -272,14 +312,14 @@ pub(super) async fn numbers_after(
 }
 
 /// One idempotency key.
-pub(super) async fn key(on: &mut SqliteConnection, hash: KeyHash) -> Result<Option<KeyRow>> {
+pub(crate) async fn key(on: &mut SqliteConnection, hash: KeyHash) -> Result<Option<KeyRow>> {
     let mut values = Values::with_capacity(1);
     values.bytes(hash.as_bytes());
     one(on, ONE_KEY.sql(), values, rows::key).await
 }
 
 /// These idempotency keys.
-pub(super) async fn keys(on: &mut SqliteConnection, hashes: &[KeyHash]) -> Result<Vec<KeyRow>> {
+pub(crate) async fn keys(on: &mut SqliteConnection, hashes: &[KeyHash]) -> Result<Vec<KeyRow>> {
     let bind = |values: &mut Values, hash: &KeyHash| {
         values.bytes(hash.as_bytes());
     };
@@ -287,7 +327,7 @@ pub(super) async fn keys(on: &mut SqliteConnection, hashes: &[KeyHash]) -> Resul
 }
 
 /// Where these messages went.
-pub(super) async fn renumbered(
+pub(crate) async fn renumbered(
     on: &mut SqliteConnection,
     messages: &[(ChatKey, Uuid)],
 ) -> Result<Vec<RenumberedRow>> {
@@ -298,55 +338,26 @@ pub(super) async fn renumbered(
 }
 
 /// How far a group has come; the start where it has no row.
-pub(super) async fn position(
+pub(crate) async fn position(
     on: &mut SqliteConnection,
     group: Group,
     partition: PartitionId,
 ) -> Result<Position> {
-    let text = "SELECT next, epoch, last_uid FROM log_positions \
-                WHERE group_name = ? AND topic = ? AND partition = ?";
+    let text = format!(
+        "SELECT {POSITION} FROM log_positions WHERE group_name = ? AND topic = ? AND partition = ?"
+    );
     let mut values = Values::with_capacity(3);
     values
         .text(Some(group.name().to_owned()))
         .text(Some(partition.topic.name().to_owned()))
         .int(partition.index);
-    let found = one(on, text.into_sql_str(), values, rows::position).await?;
-    Ok(found.unwrap_or(Position::START))
-}
-
-/// Numbers from `first` to `last` of one chat.
-#[derive(Debug, PartialEq, Eq)]
-struct Run {
-    chat: ChatKey,
-    first: u32,
-    last: u32,
-    /// Some numbers in it are not wanted.
-    gaps: bool,
-}
-
-/// Puts keys, which are in order, together to runs.
-fn runs(keys: &[MessageKey]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for key in keys {
-        let number = key.number.get();
-        match runs.last_mut() {
-            Some(run) if run.chat == key.chat && number - run.last <= RUN_GAP => {
-                run.gaps |= number - run.last > 1;
-                run.last = number;
-            }
-            _ => runs.push(Run {
-                chat: key.chat,
-                first: number,
-                last: number,
-                gaps: false,
-            }),
-        }
-    }
-    runs
+    let text = AssertSqlSafe(text).into_sql_str();
+    let found = one(on, text, values, rows::position).await?;
+    Ok(found.map_or(Position::START, |(_, position)| position))
 }
 
 /// One row, where there is one.
-pub(super) async fn one<T>(
+pub(crate) async fn one<T>(
     on: &mut SqliteConnection,
     text: SqlStr,
     values: Values,
@@ -360,7 +371,7 @@ pub(super) async fn one<T>(
 }
 
 /// All rows of a statement.
-pub(super) async fn all<T: Send + Unpin>(
+pub(crate) async fn all<T: Send + Unpin>(
     on: &mut SqliteConnection,
     text: SqlStr,
     values: Values,
@@ -376,7 +387,7 @@ pub(super) async fn all<T: Send + Unpin>(
 }
 
 /// The rows of many keys.
-pub(super) async fn many<K, T: Send + Unpin>(
+pub(crate) async fn many<K, T: Send + Unpin>(
     on: &mut SqliteConnection,
     bulk: &Bulk,
     wanted: &[K],
@@ -395,38 +406,9 @@ pub(super) async fn many<K, T: Send + Unpin>(
 }
 
 /// In order of key, so that the B-tree is walked once, and each once.
-pub(super) fn sorted<K: Copy + Ord>(keys: &[K]) -> Vec<K> {
+pub(crate) fn sorted<K: Copy + Ord>(keys: &[K]) -> Vec<K> {
     let mut sorted = keys.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
     sorted
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use chat_wire::ids::{ChatNumber, MessageNumber};
-
-    fn key(chat: u32, number: u32) -> MessageKey {
-        MessageKey {
-            chat: ChatKey {
-                token: AppToken::from_bytes([1; 16]),
-                chat: ChatNumber::new(chat).unwrap(),
-            },
-            number: MessageNumber::new(number).unwrap(),
-        }
-    }
-
-    #[test]
-    fn neighbours_become_runs() {
-        let keys = [key(1, 1), key(1, 2), key(1, 5), key(1, 100), key(2, 101)];
-        let runs: Vec<_> = runs(&keys)
-            .iter()
-            .map(|run| (run.chat.chat.get(), run.first, run.last, run.gaps))
-            .collect();
-        assert_eq!(
-            runs,
-            [(1, 1, 5, true), (1, 100, 100, false), (2, 101, 101, false)]
-        );
-    }
 }

@@ -1,5 +1,6 @@
 //! One transaction: the writer's connection from `BEGIN IMMEDIATE` to the end.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -16,7 +17,7 @@ use sqlx::{SqlSafeStr, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::rows::{APPLICATION, CHAT_WRITTEN, KEY, MESSAGE, RENUMBERED, Values, told};
-use super::{operate, read};
+use super::{counts, operate, read, sums};
 use crate::progress::Progress;
 use crate::sqlite::Bulk;
 
@@ -26,6 +27,9 @@ pub(super) struct Work {
     pub(super) owned: Option<(Group, Vec<PartitionId>)>,
     pub(super) positions: Vec<Position>,
     pub(super) progress: Arc<Progress>,
+    /// Chats whose counts are not what was written. They are counted again when their row is written, so
+    /// that wrong counts never get a checksum that says they are right.
+    pub(super) miscounted: HashSet<ChatKey>,
 }
 
 /// Fails where a row with this key exists.
@@ -69,11 +73,22 @@ impl Transaction for Work {
     }
 
     async fn applications(&mut self, tokens: &[AppToken]) -> Result<Vec<ApplicationRow>, Error> {
-        read::applications(&mut self.inner, tokens).await
+        let found = read::applications_as_stored(&mut self.inner, tokens).await?;
+        if self.owned.is_some() {
+            return counts::applications(&mut self.inner, found).await;
+        }
+        Ok(found.into_iter().map(|found| found.row).collect())
     }
 
     async fn chats(&mut self, keys: &[ChatKey]) -> Result<Vec<ChatRow>, Error> {
-        read::chats(&mut self.inner, keys).await
+        let found = read::chats_as_stored(&mut self.inner, keys).await?;
+        let wrong = found.iter().filter(|found| !found.sound);
+        self.miscounted.extend(wrong.map(|found| found.row.key));
+        if self.owned.is_some() {
+            return counts::chats(&mut self.inner, found).await;
+        }
+        // Whoever owns no position repairs, and wants to see what is wrong.
+        Ok(found.into_iter().map(|found| found.row).collect())
     }
 
     async fn messages(&mut self, keys: &[MessageKey]) -> Result<Vec<MessageRow>, Error> {
@@ -109,6 +124,10 @@ impl Transaction for Work {
     }
 
     async fn write(&mut self, writes: Writes) -> Result<(), Error> {
+        let written = writes.update_chats.iter().map(|row| row.key);
+        let recount: Vec<ChatKey> = written
+            .filter(|key| self.miscounted.contains(key))
+            .collect();
         let on = &mut *self.inner;
         let Writes {
             insert_applications,
@@ -146,7 +165,12 @@ impl Transaction for Work {
                 Ok(())
             },
         )
-        .await
+        .await?;
+        if !recount.is_empty() {
+            let counted = counts::recount(on, &recount).await?;
+            run(on, &PUT_CHATS, counted, chat).await?;
+        }
+        Ok(())
     }
 
     async fn commit(mut self: Box<Self>, positions: &[Position]) -> Result<(), Error> {
@@ -171,17 +195,19 @@ pub(crate) async fn put_position(
     partition: PartitionId,
     position: Position,
 ) -> Result<(), Error> {
-    let text = "INSERT INTO log_positions (group_name, topic, partition, next, epoch, last_uid) \
-                VALUES (?,?,?,?,?,?) ON CONFLICT (group_name, topic, partition) DO UPDATE \
-                SET next = excluded.next, epoch = excluded.epoch, last_uid = excluded.last_uid";
-    let mut values = Values::with_capacity(6);
+    let text = "INSERT INTO log_positions (group_name, topic, partition, next, epoch, last_uid, \
+                checksum) VALUES (?,?,?,?,?,?,?) ON CONFLICT (group_name, topic, partition) DO UPDATE \
+                SET next = excluded.next, epoch = excluded.epoch, last_uid = excluded.last_uid, \
+                checksum = excluded.checksum";
+    let mut values = Values::with_capacity(7);
     values
         .text(Some(group.name().to_owned()))
         .text(Some(partition.topic.name().to_owned()))
         .int(partition.index)
         .wide(position.next)?
         .int(position.epoch)
-        .uid(position.last_uid);
+        .uid(position.last_uid)
+        .int(sums::position(group, partition, &position));
     sqlx::query_with::<_, SqliteArguments>(text.into_sql_str(), values.into_inner())
         .execute(on)
         .await
@@ -197,7 +223,7 @@ async fn run<T>(
 ) -> Result<(), Error> {
     let mut rest = rows.into_iter();
     for (text, Range { start, end }) in bulk.cut(rest.len()) {
-        let mut values = Values::with_capacity(12 * (end - start));
+        let mut values = Values::with_capacity(14 * (end - start));
         for row in rest.by_ref().take(end - start) {
             bind(&mut values, row)?;
         }

@@ -164,6 +164,38 @@ async fn a_log_of_another_store_is_noticed() {
     assert_eq!(position(&ports, Group::MessagesStore).await, (0, 1));
 }
 
+/// A backup that others went on with has the identity and the length of the log that was applied; the uid
+/// of the last applied record tells them apart.
+#[tokio::test]
+async fn a_log_that_others_went_on_with_begins_a_new_epoch() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let went_on = async |dir: &TempDir, uid: u128| {
+        let ports = opened(dir).await;
+        let mut record = record("later");
+        record.headers.uid = Some(Uuid::from_u128(uid));
+        ports.log.append(Topic::Messages, record).await.unwrap();
+        ports
+    };
+    let ports = opened(&dir).await;
+    append(&ports, "both").await;
+    ports.life.close().await;
+    std::fs::copy(dir.path().join("log.db"), other.path().join("log.db")).unwrap();
+    went_on(&other, 2).await.life.close().await;
+
+    let ports = went_on(&dir, 1).await;
+    apply(&ports, Group::MessagesStore, 2).await;
+    ports.life.close().await;
+    let ports = opened(&dir).await;
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 0);
+    ports.life.close().await;
+
+    std::fs::copy(other.path().join("log.db"), dir.path().join("log.db")).unwrap();
+    let ports = opened(&dir).await;
+    assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 1);
+    assert_eq!(position(&ports, Group::MessagesStore).await, (0, 1));
+    assert_eq!(ports.log.epoch(Topic::Chats).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_log_that_was_cut_begins_a_new_epoch_at_its_end() {
     let dir = tempfile::tempdir().unwrap();

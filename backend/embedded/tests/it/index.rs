@@ -56,6 +56,7 @@ async fn create(ports: &Ports, numbers: std::ops::RangeInclusive<u32>, body: &st
         writes.insert_applications.push(application_row(1));
         writes.insert_chats.push(ChatRow {
             highest: 100,
+            settled_through: 0,
             ..chat_row(chat(1, 1))
         });
     }

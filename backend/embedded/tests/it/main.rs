@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod contract;
+mod directory;
 mod examine;
 mod files;
+mod flips;
 mod index;
+mod salvage;

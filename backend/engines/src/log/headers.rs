@@ -110,6 +110,7 @@ mod tests {
                 offset: 1 << 40,
             }),
             reason: Some("because \u{1F600}".into()),
+            ..Headers::default()
         };
         assert_eq!(decode(Some(encode(&headers).as_borrowed())), headers);
         let none = Headers::default();

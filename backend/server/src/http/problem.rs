@@ -1,11 +1,15 @@
 //! The one place where errors of the rules become statuses and problem documents.
 
+use std::time::{Duration, Instant};
+
 use axum::response::{IntoResponse, Response};
 use chat_core::error::Error;
 use chat_core::limits::Broken;
+use chat_core::port::store;
 use chat_wire::problem::{Code, MEDIA_TYPE, Problem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use parking_lot::Mutex;
 
 use crate::http::guard::Reason;
 use crate::traffic::Shed;
@@ -190,6 +194,19 @@ fn engine(error: &Error) -> Refusal {
         Error::Search(cause) => ("search index", cause.retryable()),
         _ => ("backend", false),
     };
+    if let Error::Store(store::Error::Corrupt(_)) = error {
+        static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+        let mut last = LAST.lock();
+        // Damage stays, and may be asked for as often as anybody likes.
+        if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+            *last = Some(Instant::now());
+            tracing::error!(%error, "a request met damage");
+        }
+        let detail = "what is stored there is not what was written, so it is not shown";
+        return Problem::new(Code::Damaged, detail)
+            .with_hint("the operator finds the damage with `chatd check`")
+            .into();
+    }
     if retryable {
         tracing::warn!(%error, "a request failed");
         Problem::new(Code::Unavailable, format!("the {name} does not answer")).into()
@@ -202,7 +219,14 @@ fn engine(error: &Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chat_core::port::store;
+
+    #[test]
+    fn damage_has_a_code_of_its_own() {
+        let damage = store::Error::Corrupt("the row of a message".into());
+        let refusal = Refusal::from(Error::Store(damage));
+        assert_eq!(refusal.problem.code, Code::Damaged);
+        assert_eq!((refusal.problem.status, refusal.retry_after), (500, None));
+    }
 
     #[test]
     fn an_engine_does_not_speak_to_clients() {

@@ -33,6 +33,15 @@ const PACE: Pace = Pace {
 /// Rounds in which numbers are taken for messages that found theirs taken.
 const HOUSING_ROUNDS: usize = 8;
 
+/// Where an apply looks for the rows that it may meet.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    /// Only up to each chat's highest number.
+    ByHighest,
+    /// At the rows themselves.
+    AtRows,
+}
+
 /// Applies one topic to the store.
 pub struct StoreJob {
     backend: Backend,
@@ -53,10 +62,19 @@ impl StoreJob {
 
     /// Applies batches; what cannot be applied because another record took its place comes back.
     async fn apply(&self, batches: &[Batch]) -> Result<Vec<Conflict>, Failure> {
+        self.apply_in(batches, Look::ByHighest).await
+    }
+
+    async fn apply_in(&self, batches: &[Batch], look: Look) -> Result<Vec<Conflict>, Failure> {
         let ports = self.backend.ports();
+        let store = ports.store.as_ref();
         let mut numbers = Numbers::new();
         for _ in 0..HOUSING_ROUNDS {
-            match apply::apply(ports.store.as_ref(), batches, &numbers).await? {
+            let applied = match look {
+                Look::ByHighest => apply::apply(store, batches, &numbers).await?,
+                Look::AtRows => apply::apply_verified(store, batches, &numbers).await?,
+            };
+            match applied {
                 Outcome::Applied(report) => {
                     reach(Failpoint::ApplyCommitSignal);
                     self.count(&report);
@@ -128,6 +146,7 @@ impl StoreJob {
             epoch,
             first,
             records: decoded,
+            reserved,
             ..
         } = batch;
         // Each begins where the one before it ended, so that what is poison between them is passed too.
@@ -138,15 +157,26 @@ impl StoreJob {
             first,
             records,
             reserved,
+            touched: Vec::new(),
             next: offset + 1,
             last_uid,
         };
+        let mut reserved = reserved.into_iter().peekable();
         for one in decoded {
             let (offset, uid) = (one.offset, Some(one.uid));
-            let reason = match self
-                .apply(&[single(vec![one.clone()], Vec::new(), offset, uid)])
-                .await
-            {
+            // In the order of the log: a position that has passed a reservation never comes back to it.
+            while let Some(before) = reserved.next_if(|before| before.offset < offset) {
+                let (offset, uid) = (before.offset, Some(before.uid));
+                self.reserve(single(Vec::new(), vec![before], offset, uid))
+                    .await?;
+            }
+            let alone = [single(vec![one.clone()], Vec::new(), offset, uid)];
+            let mut applied = self.apply(&alone).await;
+            if let Err(Failure::Store(store::Error::Refused(_))) = applied {
+                // Perhaps a row is there that the chat's highest number denies.
+                applied = self.apply_in(&alone, Look::AtRows).await;
+            }
+            let reason = match applied {
                 Ok(conflicts) => match conflicts.into_iter().next() {
                     Some(conflict) => conflict.reason,
                     None => continue,
@@ -162,26 +192,32 @@ impl StoreJob {
                 reason,
             };
             let dead = self.bury(partition, epoch, vec![poison]).await?;
-            let reserved = match &one.event {
-                Event::MessagesCreated(_) => vec![one],
+            let own = match &one.event {
+                Event::MessagesCreated(_) | Event::ChatCreated(_) => vec![one],
                 _ => Vec::new(),
             };
-            let reserved = single(Vec::new(), reserved, offset, uid);
-            match self.apply(&[reserved]).await {
-                Err(Failure::Store(error)) if !error.retryable() => {
-                    // Its numbers become void like any that never came; nobody waits behind it.
-                    tracing::error!(%error, "the store refuses to reserve a dead letter's numbers");
-                    self.apply(&[single(Vec::new(), Vec::new(), offset, uid)])
-                        .await
-                        .map(drop)?;
-                }
-                reserved => {
-                    reserved?;
-                }
-            }
+            self.reserve(single(Vec::new(), own, offset, uid)).await?;
             self.count_dead(dead);
         }
+        for last in reserved {
+            let (offset, uid) = (last.offset, Some(last.uid));
+            self.reserve(single(Vec::new(), vec![last], offset, uid))
+                .await?;
+        }
         Ok(())
+    }
+
+    /// Moves the position over a dead letter, and keeps its numbers its own.
+    async fn reserve(&self, mut batch: Batch) -> Result<(), Failure> {
+        match self.apply(std::slice::from_ref(&batch)).await {
+            Err(Failure::Store(error)) if !error.retryable() => {
+                // Its numbers become void like any that never came; nobody waits behind it.
+                tracing::error!(%error, "the store refuses to reserve a dead letter's numbers");
+                batch.reserved.clear();
+                self.apply(&[batch]).await.map(drop)
+            }
+            reserved => reserved.map(drop),
+        }
     }
 
     /// Appends to the dead-letter topic; durable before the records' position moves. Returns how many
@@ -261,6 +297,7 @@ impl StoreJob {
             first: batch.first,
             records: Vec::new(),
             reserved: Vec::new(),
+            touched: Vec::new(),
             next: batch.next,
             last_uid: batch.last_uid,
         };

@@ -144,6 +144,7 @@ async fn stored(events: &[(Uuid, Event)], cuts: &[usize], back: usize) -> Stored
             first: first as u64,
             records: records.collect(),
             reserved: Vec::new(),
+            touched: Vec::new(),
             next: next as u64,
             last_uid: Some(events[next - 1].0),
         };

@@ -39,7 +39,7 @@ pub(super) async fn rows(damage: Damage, place: Place, data: &Path) -> Result<()
             "UPDATE chats SET highest = highest + 1, settled_through = highest + 1, \
              messages_count = messages_count + 1 {chats}; \
              INSERT INTO messages SELECT application_token, number, highest, randomblob(16), 1, \
-             NULL, 'smuggled', 0, NULL, created_at, NULL, 1 << 39 FROM chats {chats}"
+             NULL, 'smuggled', 0, NULL, created_at, NULL, 1 << 39, NULL FROM chats {chats}"
         ),
         Damage::CounterLowered
         | Damage::CounterDeleted
