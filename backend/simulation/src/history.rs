@@ -341,7 +341,7 @@ impl<'p> History<'p> {
             let mut live = self
                 .world
                 .with(|state| check::live_texts(state, |key| key.chat.token == token));
-            match all_hits(&api, token).await {
+            match patient(async || all_hits(&api, token).await).await {
                 Ok((mut hits, complete)) => {
                     live.sort_unstable();
                     hits.sort_unstable();
@@ -359,7 +359,7 @@ impl<'p> History<'p> {
             let live = self
                 .world
                 .with(|state| check::live_texts(state, |key| key.chat == chat));
-            match all_messages(&api, chat).await {
+            match patient(async || all_messages(&api, chat).await).await {
                 Ok((found, _)) if found == live => {}
                 Ok((found, _)) => breaches.push(format!("pages: {found:?} instead of {live:?}")),
                 Err(error) => breaches.push(format!("pages: {error}")),
@@ -367,6 +367,19 @@ impl<'p> History<'p> {
         }
         breaches
     }
+}
+
+/// Asks again while a counter is recovered, as a client does that is told to come back.
+async fn patient<T>(mut ask: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let mut answer = ask().await;
+    for _ in 0..20 {
+        if !matches!(answer, Err(Error::Fenced)) {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+        answer = ask().await;
+    }
+    answer
 }
 
 async fn reconcile(api: &Backend) -> Result<(), String> {
