@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::clock::{System, TrustedClock};
 use chat_core::key::KEY_ROW_LIFE;
+use chat_core::port::counters::Counters;
 use chat_core::port::store::Store as _;
 use chat_core::port::{Life, Ports};
 use chat_wire::admin::doctor::Examined;
@@ -56,6 +57,14 @@ pub async fn connect(config: &Config) -> Result<Ports, Error> {
         search,
         life,
     })
+}
+
+/// Reaches Redis alone and answers the counters.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn counters(config: &Config) -> Result<Arc<dyn Counters>, Error> {
+    Ok(Arc::new(Numbers::connect(config).await?))
 }
 
 /// Makes what is missing: database and tables, topics, the index. Running it again is harmless.

@@ -171,7 +171,11 @@ impl State {
                     Recall::Resume(token, grant) => Opened::Resume {
                         token,
                         uid: grant.uid,
-                        generation: grant.generation,
+                        // An event of an earlier generation would lose against one of this.
+                        generation: self
+                            .applications
+                            .get(&token)
+                            .map_or(grant.generation, |application| application.generation),
                     },
                     Recall::InFlight => Opened::InFlight,
                     Recall::OtherBody => Opened::OtherBody,
@@ -318,7 +322,7 @@ impl State {
         {
             // What was not in the log when the counter was recovered, and is above what was found there, may have
             // been given to somebody else since, and whatever is still appended of it loses.
-            let last = (entry.grant.first + entry.grant.count).saturating_sub(1);
+            let last = entry.grant.first + entry.grant.count.saturating_sub(1);
             if self.bases.get(&counter).is_some_and(|base| last > *base) {
                 return None;
             }

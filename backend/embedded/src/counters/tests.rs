@@ -327,3 +327,45 @@ fn an_unkeyed_open_twice_keeps_the_counter() {
     assert_eq!(again, Opened::Granted { generation: 1 });
     assert_eq!(state.last(counter(0, 0)), Some(1));
 }
+
+#[test]
+fn the_last_numbers_of_all_survive_a_recovery() {
+    let (mut state, log) = (State::default(), Log::default());
+    let chats = counter(1, 0);
+    state.restore(chats, u32::MAX - 2, 1);
+    let take = Take {
+        counter: chats,
+        count: 2,
+        keyed: Some(keyed(1, 1)),
+    };
+    let began = Instant::now();
+    let taken = state.take(&take, began, &log).unwrap();
+    let (first, generation) = (u32::MAX - 1, 1);
+    assert_eq!(taken, Taken::Granted { first, generation });
+    // The counter never goes down, so what it gave out is below where it is recovered.
+    state.restore(chats, u32::MAX - 2, 2);
+    let resumed = state.take(&take, began + LEASE, &log).unwrap();
+    let grant = Grant {
+        first,
+        count: 2,
+        uid: Uuid::from_u128(1),
+        generation: 2,
+    };
+    assert_eq!(resumed, Taken::Resume(grant));
+}
+
+#[test]
+fn an_application_is_resumed_in_the_generation_of_its_counter() {
+    let (mut state, log) = (State::default(), Log::default());
+    let began = Instant::now();
+    let opened = state.open(token(1), Some(keyed(1, 1)), began, &log);
+    assert_eq!(opened.unwrap(), Opened::Granted { generation: 1 });
+    state.restore(counter(1, 0), 0, 2);
+    let resumed = state.open(token(1), Some(keyed(1, 2)), began + LEASE, &log);
+    let resume = Opened::Resume {
+        token: token(1),
+        uid: Uuid::from_u128(1),
+        generation: 2,
+    };
+    assert_eq!(resumed.unwrap(), resume);
+}

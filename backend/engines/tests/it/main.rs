@@ -12,6 +12,7 @@ mod gone;
 mod group;
 mod index;
 mod mariadb;
+mod model;
 mod namespace;
 mod ports;
 mod reconcile;

@@ -5,24 +5,17 @@ use std::path::Path;
 use bytes::Bytes;
 use chat_client::admin::{Admin, LetterQuery};
 use chat_core::event::{Event, Line, MessageEdited, MessagesCreated};
-use chat_core::port::Ports;
 use chat_core::port::log::{Headers, NewRecord, Origin, PartitionId, Topic};
-use chat_embedded::open;
-use chat_server::boot::{Role, Running};
-use chat_server::config::Config;
 use chat_wire::admin::dlq::{Order, State};
 use chat_wire::admin::reconcile;
 use chat_wire::ids::MessageNumber;
 use chat_wire::time::Timestamp;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::child::Child;
+use super::data::Data;
 use super::drive::{self, OLD_MESSAGES};
-use crate::harness::{self, Chat, eventually};
+use crate::harness::{Chat, eventually};
 use crate::mode;
 
 /// Longer than the store takes while it refuses, and well within the rules.
@@ -128,8 +121,7 @@ impl Damage {
             Self::NoIndex => std::fs::remove_dir_all(path.join("index")).unwrap(),
             Self::WrongCount => {
                 expected.drift = true;
-                let text = "UPDATE chats SET messages_count = messages_count + 5 WHERE number = 1";
-                data.sql(text).await;
+                data.falsify_count(chat).await;
             }
             Self::NoCounters => data.forget_counters().await,
         }
@@ -149,9 +141,7 @@ impl Damage {
     /// Puts right what the crash left, while nobody has the data.
     pub(super) async fn repair(self, path: &Path) {
         if self == Self::Letter {
-            // A claim of a replay holds for a minute.
-            let text = "UPDATE dead_letters SET decided_at = 1";
-            Data::new(path).sql(text).await;
+            Data::new(path).age_claims().await;
         }
     }
 
@@ -197,97 +187,6 @@ pub(super) async fn letters(child: &Child, state: Option<State>) -> usize {
         limit: 100,
     };
     child.admin.letters(&query).await.unwrap().letters.len()
-}
-
-/// The data, where nobody else has them.
-struct Data<'a> {
-    path: &'a Path,
-    config: Config,
-}
-
-impl<'a> Data<'a> {
-    fn new(path: &'a Path) -> Self {
-        let config = Child::config(path);
-        Self { path, config }
-    }
-
-    async fn append(&self, topic: Topic, record: NewRecord) {
-        if mode::on_engines() {
-            let running = Running::start(self.config.clone(), Role::Api)
-                .await
-                .unwrap();
-            harness::append(running.backend().ports().log.as_ref(), topic, record).await;
-            running.stop().await;
-            return;
-        }
-        let Ports { log, life, .. } = open::open(&open::Config::new(self.path)).await.unwrap();
-        log.append(topic, record).await.unwrap();
-        life.close().await;
-    }
-
-    /// On the store.
-    async fn sql(&self, text: &'static str) {
-        match &self.config.engines.database_url {
-            Some(url) => {
-                let mut mysql = sqlx::MySqlConnection::connect(url).await.unwrap();
-                mysql.execute(text).await.unwrap();
-                mysql.close().await.unwrap();
-            }
-            None => sqlite(&self.path.join("store.db"), text).await,
-        }
-    }
-
-    async fn forbid_long_senders(&self) {
-        self.sql(match mode::on_engines() {
-            true => "ALTER TABLE messages MODIFY sender VARCHAR(10) NULL",
-            false => {
-                "CREATE TRIGGER short_senders BEFORE INSERT ON messages WHEN length(NEW.sender) > 10 \
-                 BEGIN SELECT RAISE(ABORT, 'the sender is too long'); END"
-            }
-        })
-        .await;
-    }
-
-    async fn allow_long_senders(&self) {
-        self.sql(match mode::on_engines() {
-            true => "ALTER TABLE messages MODIFY sender VARCHAR(255) NULL",
-            false => "DROP TRIGGER short_senders",
-        })
-        .await;
-    }
-
-    /// On the engines; the embedded counters are gone with every process.
-    async fn forget_counters(&self) {
-        let engines = &self.config.engines;
-        let Some(url) = &engines.redis_url else {
-            return;
-        };
-        forget_keys(url, &engines.redis_prefix).await;
-    }
-}
-
-/// Removes the keys that begin so, as a server of Redis that lost them.
-async fn forget_keys(url: &str, prefix: &str) {
-    let server = url.trim_start_matches("redis://").split('/').next();
-    let mut redis = TcpStream::connect(server.unwrap()).await.unwrap();
-    let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do \
-                  redis.call('DEL', key) end return 'gone'";
-    let words = ["EVAL", script, "0", &format!("{prefix}*")];
-    let mut command = format!("*{}\r\n", words.len());
-    for word in words {
-        command += &format!("${}\r\n{word}\r\n", word.len());
-    }
-    redis.write_all(command.as_bytes()).await.unwrap();
-    let mut answer = [0; 10];
-    redis.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"$4\r\ngone\r\n");
-}
-
-async fn sqlite(file: &Path, text: &'static str) {
-    let options = SqliteConnectOptions::new().filename(file);
-    let mut sqlite = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlite.execute(text).await.unwrap();
-    sqlite.close().await.unwrap();
 }
 
 fn garbage(text: &str) -> NewRecord {

@@ -6,6 +6,7 @@
 mod check;
 mod child;
 mod damage;
+mod data;
 mod drive;
 
 use std::path::Path;
