@@ -201,7 +201,9 @@ pub(crate) async fn forget_rows(
         Mode::Embedded => {
             let token = format!("application_token = x'{hex}'");
             let delete = format!("{delete} WHERE {token} AND chat_number = {chat}");
-            let reset = format!("{reset} WHERE {token} AND number = {chat}");
+            // What is written by hand has no checksum, as what an earlier version wrote.
+            let unsealed = "checksum = NULL, counts_checksum = NULL";
+            let reset = format!("{reset}, {unsealed} WHERE {token} AND number = {chat}");
             embedded::write(data, &format!("{delete}; {reset}")).await
         }
     }
@@ -211,12 +213,13 @@ pub(crate) async fn forget_rows(
 /// came behind it. Nobody may read meanwhile.
 pub(crate) async fn read_again(groups: &[&str], mode: &Mode, data: &Path) -> Result<(), Failure> {
     for group in groups {
-        let sql = format!(
-            "UPDATE log_positions SET next = 0, last_uid = NULL WHERE group_name = '{group}'"
-        );
+        let reset = "UPDATE log_positions SET next = 0, last_uid = NULL";
+        let group = format!("WHERE group_name = '{group}'");
         match mode {
-            Mode::Engines(engines) => engines::sql_on(engines, &sql).await?,
-            Mode::Embedded => embedded::write(data, &sql).await?,
+            Mode::Engines(engines) => engines::sql_on(engines, &format!("{reset} {group}")).await?,
+            Mode::Embedded => {
+                embedded::write(data, &format!("{reset}, checksum = NULL {group}")).await?;
+            }
         }
     }
     Ok(())
