@@ -1,7 +1,7 @@
 //! Settling: a number that was handed out and for which no record can come any more becomes a void row.
 //!
 //! Two kinds of numbers are settled. Those whose append certainly did not happen are lost at once; whoever
-//! was given them says so ([`Settler::note_lost`]). For all others nothing but waiting tells, in this order
+//! was given them says so (`Settler::note_lost`). For all others nothing but waiting tells, in this order
 //! and no other: note the counter; wait out the deadline of whoever may still append; note the end of the
 //! log; wait until the store has passed it; what is missing then, up to the counter that was noted, will
 //! never come. That the store has passed the end is proved in the transaction that writes the voids, with
