@@ -7,7 +7,7 @@ use chat_core::event::Event;
 use chat_core::port::counters::Counter;
 use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::store::{ChatKey, MessageKey, Presence, State as RowState};
-use chat_wire::ids::{ChatNumber, MessageNumber};
+use chat_wire::ids::ChatNumber;
 use uuid::Uuid;
 
 use crate::ledger::{Answer, Create, Ledger, Made};
@@ -397,10 +397,4 @@ pub fn live_texts(state: &State, wanted: impl Fn(&MessageKey) -> bool) -> Vec<St
     let rows = state.store.rows.messages.values();
     let live = rows.filter(|row| row.state == RowState::Live && wanted(&row.key));
     live.map(|row| row.body.clone()).collect()
-}
-
-/// A message by its numbers.
-#[must_use]
-pub fn message(chat: ChatKey, number: u32) -> Option<MessageKey> {
-    MessageNumber::new(number).map(|number| MessageKey { chat, number })
 }

@@ -9,7 +9,7 @@ use chat_core::backend::Backend;
 use chat_core::error::Error;
 use chat_core::key::StoredKey;
 use chat_core::messages::Cursor;
-use chat_core::port::log::{Headers, Log, NewRecord, Topic};
+use chat_core::port::log::{Headers, NewRecord, Topic};
 use chat_core::port::store::{ChatKey, MessageKey};
 use chat_core::search::Request;
 use chat_wire::admin::dlq;
@@ -22,7 +22,6 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ledger::{Answer, Change, Create, Ledger, Made};
-use crate::log::SimLog;
 use crate::plan::Op;
 use crate::world::World;
 
@@ -314,25 +313,6 @@ impl Clients {
         };
         let _ = timeout(PATIENCE * 2, api.replay_letters(&order)).await;
     }
-}
-
-/// The log itself, for what no process does.
-#[must_use]
-pub fn log_of(api: &Backend) -> &dyn Log {
-    api.ports().log.as_ref()
-}
-
-/// Where a chat's records are.
-#[must_use]
-pub fn place(chat: ChatKey) -> chat_core::port::log::PartitionId {
-    let key = chat_core::event::Event::message_key(chat);
-    crate::log::partition_of(Topic::Messages, &key)
-}
-
-/// The simulated log of a link.
-#[must_use]
-pub const fn sim_log(link: crate::world::Link) -> SimLog {
-    SimLog { link }
 }
 
 fn stored_key(made: Made, key: u32, texts: &[String]) -> StoredKey {
