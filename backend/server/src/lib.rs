@@ -10,6 +10,7 @@ pub mod boot;
 pub mod config;
 mod handles;
 pub mod http;
+#[cfg(feature = "embedded")]
 mod listen;
 #[cfg(feature = "embedded")]
 mod open;
