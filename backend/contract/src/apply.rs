@@ -1,6 +1,8 @@
 //! What the rules of applying need of a store, told through them.
 
-use chat_core::apply::{Batch, Numbers, Outcome, apply, apply_verified};
+use std::collections::BTreeMap;
+
+use chat_core::apply::{Batch, Numbers, Outcome, Range, apply, apply_verified, reserve};
 use chat_core::event::{ChatCreated, Event, Line, MessagesCreated};
 use chat_core::port::log::{Group, PartitionId, Record};
 use chat_core::port::store::{ChatKey, ChatRow, Error, MessageRow, Presence, State, Store, Writes};
@@ -97,17 +99,135 @@ pub async fn a_create_that_cannot_be_read_keeps_its_numbers(fixture: &impl Fixtu
     assert_eq!(row.presence, Presence::Stub);
 }
 
+/// A store that went back to a time when the log was another one passes over nothing of this log: a batch tells
+/// by the record that stands where the stored position says that its last one stood.
+pub async fn a_batch_of_another_log_is_a_gap(fixture: &impl Fixture) {
+    let store = fixture.open().await.store;
+    let here = chat(1, 1);
+    let applied = create(here, 1, Uuid::from_u128(1));
+    let Ok(Outcome::Applied(_)) =
+        apply(&*store, &batch(vec![applied.clone()]), &Numbers::new()).await
+    else {
+        panic!("it is not applied");
+    };
+    let another = create(here, 1, Uuid::from_u128(2));
+    let next = create(here, 2, Uuid::from_u128(3));
+    // Told again together with the next one, or known only as what was before the next one.
+    let overlapping = batch(vec![another.clone(), next.clone()]);
+    let group = Group::MessagesStore;
+    let (mut behind, _) = Batch::decode(group, place(group), 0, next.offset, vec![next.clone()]);
+    behind.follow(Some(another.fingerprint()));
+    for refused in [overlapping, [behind]] {
+        let outcome = apply(&*store, &refused, &Numbers::new()).await.unwrap();
+        assert!(
+            matches!(&outcome, Outcome::Gaps(gaps) if !gaps[0].is_of_one_log),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(store.message(message(here, 2)).await.unwrap(), None);
+    let (mut behind, _) = Batch::decode(group, place(group), 0, next.offset, vec![next]);
+    behind.follow(Some(applied.fingerprint()));
+    let outcome = apply(&*store, &[behind], &Numbers::new()).await.unwrap();
+    assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+}
+
+/// A message whose number is given again in a higher generation makes way for the later one, and keeps its body
+/// under another number; also once more.
+pub async fn a_message_that_makes_way_is_not_lost(fixture: &impl Fixture) {
+    let store = fixture.open().await.store;
+    let here = chat(1, 1);
+    let mut free = 10;
+    for (generation, number) in [(1, 1), (2, 1), (3, 10)] {
+        let uid = Uuid::from_u128(generation.into());
+        let event = created(here, number, uid, generation);
+        let offset = u64::from(generation);
+        let group = Group::MessagesStore;
+        let records = vec![record(group, offset, &event, uid)];
+        let (batch, _) = Batch::decode(group, place(group), 0, 0, records);
+        let batch = [batch];
+        let mut numbers = Numbers::new();
+        loop {
+            match apply(&*store, &batch, &numbers).await.unwrap() {
+                Outcome::Applied(report) => {
+                    assert_eq!(report.displaced.len(), usize::from(generation > 1));
+                    break;
+                }
+                Outcome::NeedsNumbers(homeless) => {
+                    for one in homeless {
+                        assert!(one.is_displaced);
+                        let range = Range {
+                            first: free,
+                            generation,
+                        };
+                        free += one.count;
+                        assert!(numbers.insert(one, range).is_none());
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // Told again, it changes nothing.
+        let again = apply(&*store, &batch, &Numbers::new()).await.unwrap();
+        assert!(matches!(again, Outcome::Applied(report) if report.displaced.is_empty()));
+    }
+    let mut places = BTreeMap::new();
+    for number in [1, 10, 11] {
+        let row = body(&*store, here, number).await;
+        assert_eq!(row.state, State::Live);
+        places.insert(row.uid.unwrap().as_u128(), number);
+    }
+    assert_eq!(places, BTreeMap::from([(1, 11), (2, 1), (3, 10)]));
+    let moved = store.renumbered(here, Uuid::from_u128(1)).await.unwrap();
+    assert_eq!(moved, Some(11));
+}
+
+/// Numbers that something else than log and store remembers are taken: their rows are void, and their chats known.
+pub async fn reserved_numbers_are_not_free(fixture: &impl Fixture) {
+    let store = fixture.open().await.store;
+    let (known, unknown) = (chat(1, 1), chat(1, 9));
+    let writes = Writes {
+        insert_applications: vec![application_row(1)],
+        insert_chats: vec![ChatRow {
+            highest: 3,
+            settled_through: 3,
+            ..chat_row(known)
+        }],
+        insert_messages: (1..=3).map(|number| message_row(known, number)).collect(),
+        ..Writes::default()
+    };
+    put(&*store, writes).await;
+    let highest = BTreeMap::from([(known, 7), (unknown, 2)]);
+    for written in [2, 0] {
+        let reserved = reserve(&*store, &highest, time(1)).await.unwrap();
+        assert_eq!(reserved, written);
+        let row = store.chat(known).await.unwrap().unwrap();
+        assert_eq!((row.highest, row.settled_through), (7, 3));
+        let row = body(&*store, known, 7).await;
+        assert_eq!((row.state, row.uid), (State::Void, None));
+        assert_eq!(store.highest_chat(unknown.token).await.unwrap(), 9);
+        let row = store.chat(unknown).await.unwrap().unwrap();
+        assert_eq!((row.presence, row.highest), (Presence::Stub, 2));
+    }
+    let lower = BTreeMap::from([(known, 3)]);
+    assert_eq!(reserve(&*store, &lower, time(1)).await.unwrap(), 0);
+}
+
 async fn body(store: &dyn Store, chat: ChatKey, number: u32) -> MessageRow {
     store.message(message(chat, number)).await.unwrap().unwrap()
 }
 
 fn create(chat: ChatKey, number: u32, uid: Uuid) -> Record {
-    let event = Event::MessagesCreated(MessagesCreated {
+    let event = created(chat, number, uid, 1);
+    record(Group::MessagesStore, u64::from(number), &event, uid)
+}
+
+fn created(chat: ChatKey, number: u32, uid: Uuid, generation: u32) -> Event {
+    Event::MessagesCreated(MessagesCreated {
         application_token: chat.token,
         chat_number: chat.chat,
         first: MessageNumber::new(number).unwrap(),
         created_at: time(0),
-        generation: 1,
+        generation,
         key: None,
         messages: vec![Line {
             uid,
@@ -115,8 +235,7 @@ fn create(chat: ChatKey, number: u32, uid: Uuid) -> Record {
             sender: None,
             sent_at: None,
         }],
-    });
-    record(Group::MessagesStore, u64::from(number), &event, uid)
+    })
 }
 
 fn record(group: Group, offset: u64, event: &Event, uid: Uuid) -> Record {

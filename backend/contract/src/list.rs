@@ -182,6 +182,9 @@ macro_rules! contract_tests {
         $crate::contract_tests!(@port $fixture, apply:
             a_wrong_highest_number_buries_nothing
             a_create_that_cannot_be_read_keeps_its_numbers
+            a_batch_of_another_log_is_a_gap
+            a_message_that_makes_way_is_not_lost
+            reserved_numbers_are_not_free
         );
     };
     ($fixture:ty, life) => {

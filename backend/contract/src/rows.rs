@@ -37,7 +37,7 @@ pub async fn rows_come_back_as_they_were_written(fixture: &impl Fixture) {
             insert_chats: chats.clone(),
             insert_messages: messages.clone(),
             put_keys: keys.clone(),
-            insert_renumbered: vec![moved],
+            put_renumbered: vec![moved],
             ..Writes::default()
         },
     )
@@ -213,10 +213,6 @@ pub async fn an_insert_never_replaces(fixture: &impl Fixture) {
             insert_messages: one().insert_messages,
             ..Writes::default()
         },
-        Writes {
-            insert_renumbered: one().insert_renumbered,
-            ..Writes::default()
-        },
     ];
     for conflict in conflicts {
         let mut tx = begin(&*store).await;
@@ -255,10 +251,20 @@ pub async fn an_update_replaces_the_row(fixture: &impl Fixture) {
         update_applications: vec![application.clone()],
         update_chats: vec![chat_after.clone()],
         update_messages: vec![message_after.clone()],
+        // A message that was moved may have to move once more.
+        put_renumbered: vec![RenumberedRow {
+            number: 3,
+            ..one_of_each(1).put_renumbered[0]
+        }],
         ..Writes::default()
     };
     for _ in 0..2 {
         put(&*store, writes()).await;
+        let moved = store
+            .renumbered(chat(1, 1), Uuid::from_u128(4))
+            .await
+            .unwrap();
+        assert_eq!(moved, Some(3));
         assert_eq!(
             store.application(token(1)).await.unwrap().as_ref(),
             Some(&application)
@@ -323,7 +329,7 @@ pub async fn rows_are_found_by_key(fixture: &impl Fixture) {
                 .collect(),
             insert_messages: rows.clone(),
             put_keys: keys.clone(),
-            insert_renumbered: moved.clone(),
+            put_renumbered: moved.clone(),
             ..Writes::default()
         },
     )

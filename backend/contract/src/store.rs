@@ -307,7 +307,7 @@ pub async fn a_transaction_reads_its_own_writes(fixture: &impl Fixture) {
     assert_eq!(tx.messages(&[row.key]).await.unwrap(), one.insert_messages);
     assert_eq!(tx.numbers_after(chat(1, 1), 0, 9).await.unwrap(), [1]);
     assert_eq!(tx.keys(&[key_row(1).key.hash]).await.unwrap(), one.put_keys);
-    let moved = one.insert_renumbered[0];
+    let moved = one.put_renumbered[0];
     let found = tx.renumbered(&[(moved.chat, moved.uid)]).await.unwrap();
     assert_eq!(found, [moved]);
     tx.write(Writes {
@@ -405,7 +405,7 @@ pub(crate) fn one_of_each(application: u8) -> Writes {
         }],
         insert_messages: vec![message_row(chat, 1)],
         put_keys: vec![key_row(application.into())],
-        insert_renumbered: vec![RenumberedRow {
+        put_renumbered: vec![RenumberedRow {
             chat,
             uid: Uuid::from_u128(4),
             number: 2,

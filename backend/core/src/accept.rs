@@ -26,6 +26,8 @@ const REREAD: Duration = Duration::from_secs(1);
 pub(crate) enum Ticket {
     /// Append this event, then answer.
     Append(Grant),
+    /// An earlier try may have appended it: append it again, then answer.
+    AppendAgain(Grant),
     /// It was appended before: answer.
     Done(Grant),
 }
@@ -55,7 +57,7 @@ impl Backend {
                         generation,
                     }));
                 }
-                Taken::Resume(grant) => return Ok(Ticket::Append(grant)),
+                Taken::Resume(grant) => return Ok(Ticket::AppendAgain(grant)),
                 Taken::Repeat(grant) => return Ok(Ticket::Done(grant)),
                 Taken::InFlight => return Err(Error::KeyInFlight),
                 Taken::OtherBody => return Err(Error::KeyReused),

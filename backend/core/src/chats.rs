@@ -38,9 +38,9 @@ impl Backend {
         let taken_at = self.uptime();
         self.admit(Topic::Chats, || token.reveal().into()).await?;
         let ticket = self.take(Counter::Chats(token), 1, key).await?;
-        let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
+        let (Ticket::Append(grant) | Ticket::AppendAgain(grant) | Ticket::Done(grant)) = ticket;
         let number = ChatNumber::new(grant.first).ok_or(Error::Exhausted)?;
-        if matches!(ticket, Ticket::Append(_)) {
+        if !matches!(ticket, Ticket::Done(_)) {
             reach(Failpoint::ChatTakeAppend);
             let event = Event::ChatCreated(ChatCreated {
                 application_token: token,
@@ -54,13 +54,15 @@ impl Backend {
                 return Err(error);
             }
             reach(Failpoint::ChatAppendOpen);
-            self.ports()
-                .counters
-                .open_chat(ChatKey {
+            // Where an earlier try has made the chat, messages may have been counted and lost since: then only a
+            // recovery knows, and the missing counter asks for it.
+            if matches!(ticket, Ticket::Append(_)) {
+                let chat = ChatKey {
                     token,
                     chat: number,
-                })
-                .await?;
+                };
+                self.ports().counters.open_chat(chat).await?;
+            }
             reach(Failpoint::ChatOpenAcknowledge);
             self.acknowledge(token, key).await;
         }

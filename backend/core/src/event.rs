@@ -458,6 +458,12 @@ pub const fn epoch_floor(epoch: u32) -> u64 {
     (epoch as u64) << 40
 }
 
+/// The epoch that a revision is of.
+#[must_use]
+pub(crate) fn epoch_of(revision: u64) -> u32 {
+    u32::try_from(revision >> OFFSET_BITS).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -569,5 +575,7 @@ mod tests {
         assert_eq!(revision(0, 0), 1);
         assert!(epoch_floor(3) < revision(3, 0));
         assert!(epoch_floor(3) > revision(2, (1 << 40) - 2));
+        assert_eq!(epoch_of(revision(3, 0)), 3);
+        assert_eq!(epoch_of(epoch_floor(3)), 3);
     }
 }

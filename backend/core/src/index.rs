@@ -92,9 +92,25 @@ pub fn recorded(
 /// # Errors
 /// Those of the store.
 pub async fn documents(ports: &Ports, batches: &[Batch]) -> Result<Vec<Document>, Error> {
-    let rows = rows(ports, batches).await?;
+    let (rows, _) = rows(ports, batches).await?;
     Ok(rows.into_iter().filter_map(document).collect())
 }
+
+/// As [`documents`]; `None` where rows do not say yet what the records say, although the store has applied them:
+/// it was put back to an earlier state before they were read.
+///
+/// # Errors
+/// Those of the store.
+pub async fn applied_documents(
+    ports: &Ports,
+    batches: &[Batch],
+) -> Result<Option<Vec<Document>>, Error> {
+    let (rows, Lacking(lacking)) = rows(ports, batches).await?;
+    Ok((lacking == 0).then(|| rows.into_iter().filter_map(document).collect()))
+}
+
+/// How many records the rows do not know of, although they were applied. A row is missing also where it is damaged.
+struct Lacking(usize);
 
 /// Documents that the index has, or has to do with, and that are not searchable for sure.
 #[derive(Debug)]
@@ -141,9 +157,10 @@ pub async fn publish(
     Ok(report)
 }
 
-async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error> {
+async fn rows(ports: &Ports, batches: &[Batch]) -> Result<(Vec<MessageRow>, Lacking), Error> {
     let mut created: HashMap<MessageKey, Uuid> = HashMap::new();
     let mut touched: HashSet<MessageKey> = HashSet::new();
+    let mut changed: HashMap<MessageKey, u64> = HashMap::new();
     // The store may have read a create that was damaged only afterwards: its rows are looked at too.
     let all = |batch| {
         let Batch {
@@ -162,10 +179,12 @@ async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error
                 }
             }
             Event::MessageEdited(event) => {
-                touched.insert(event.target());
+                let known = changed.entry(event.target()).or_default();
+                *known = record.revision.max(*known);
             }
             Event::MessageDeleted(event) => {
-                touched.insert(event.target());
+                let known = changed.entry(event.target()).or_default();
+                *known = record.revision.max(*known);
             }
             _ => {}
         }
@@ -177,7 +196,7 @@ async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error
             touched.insert(MessageKey { chat, number });
         }
     }
-    touched.extend(created.keys().copied());
+    touched.extend(created.keys().chain(changed.keys()).copied());
     let mut keys: Vec<MessageKey> = touched.into_iter().collect();
     keys.sort_unstable();
     let mut rows = if keys.is_empty() {
@@ -188,28 +207,39 @@ async fn rows(ports: &Ports, batches: &[Batch]) -> Result<Vec<MessageRow>, Error
 
     // Where a create is not under its number, it may have moved: another message has the number, or
     // that of another line of the same batch.
-    let stored: HashMap<MessageKey, Option<Uuid>> =
-        rows.iter().map(|row| (row.key, row.uid)).collect();
+    let stored: HashMap<MessageKey, (Option<Uuid>, u64)> = rows
+        .iter()
+        .map(|row| (row.key, (row.uid, row.revision)))
+        .collect();
+    let is_behind = |(key, revision): &(&MessageKey, &u64)| {
+        stored.get(key).is_none_or(|(_, stored)| stored < revision)
+    };
+    let mut lacking = changed.iter().filter(is_behind).count();
     let mut elsewhere: Vec<(MessageKey, Uuid)> = created
         .into_iter()
-        .filter(|(key, uid)| stored.get(key) != Some(&Some(*uid)))
+        .filter(|(key, uid)| {
+            stored
+                .get(key)
+                .is_none_or(|(stored, _)| *stored != Some(*uid))
+        })
         .collect();
     elsewhere.sort_unstable();
     let mut moved = Vec::new();
     for (key, uid) in elsewhere {
-        if let Some(number) = ports.store.renumbered(key.chat, uid).await?
-            && let Some(number) = MessageNumber::new(number)
-        {
-            moved.push(MessageKey {
+        let renumbered = ports.store.renumbered(key.chat, uid).await?;
+        match renumbered.and_then(MessageNumber::new) {
+            Some(number) => moved.push(MessageKey {
                 chat: key.chat,
                 number,
-            });
+            }),
+            // Every number of an applied create has a row, be it void.
+            None => lacking += usize::from(!stored.contains_key(&key)),
         }
     }
     if !moved.is_empty() {
         rows.extend(intact(ports, &moved).await?);
     }
-    Ok(rows)
+    Ok((rows, Lacking(lacking)))
 }
 
 /// The rows of these messages without those that are damaged: nobody waits behind them, and the store

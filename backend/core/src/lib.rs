@@ -11,6 +11,7 @@ pub mod breaker;
 pub mod chats;
 pub mod clock;
 mod deadline;
+pub mod epochs;
 pub mod error;
 pub mod event;
 pub mod examine;

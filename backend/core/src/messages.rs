@@ -87,13 +87,13 @@ impl Backend {
         self.admit(Topic::Messages, || Event::message_key(chat))
             .await?;
         let ticket = self.take(Counter::Messages(chat), count, key).await?;
-        let (Ticket::Append(grant) | Ticket::Done(grant)) = ticket;
+        let (Ticket::Append(grant) | Ticket::AppendAgain(grant) | Ticket::Done(grant)) = ticket;
         let last = grant.first.checked_add(grant.count.max(1) - 1);
         let range = BatchRange {
             first: MessageNumber::new(grant.first).ok_or(Error::Exhausted)?,
             last: last.and_then(MessageNumber::new).ok_or(Error::Exhausted)?,
         };
-        if matches!(ticket, Ticket::Append(_)) {
+        if !matches!(ticket, Ticket::Done(_)) {
             if key.is_some() {
                 self.settler()
                     .reclaim(chat, range.first.get()..=range.last.get());

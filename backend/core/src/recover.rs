@@ -263,6 +263,7 @@ impl Backend {
         let seen = self.recovery().tails.seen(ports, counter, since).await?;
         let seen = seen.unwrap_or_default();
         let stored = self.last_in_store(counter).await?.unwrap_or(0);
+        self.recovery().tails.confirm(ports, counter).await?;
         let last = seen.last.max(stored);
         let token = counter.token();
         reach(Failpoint::RecoveryReadRestore);

@@ -81,6 +81,29 @@ impl Tails {
         Ok(found)
     }
 
+    /// Fails where the store is not any more where the counter's tails begin, and has them read again: it went
+    /// back, and lacks rows whose records were taken to be in it. To be called when the store was asked.
+    pub(crate) async fn confirm(&self, ports: &Ports, counter: Counter) -> Result<(), Error> {
+        for (topic, key) in places(counter) {
+            let partition = ports.log.partition_of(topic, &key).await?;
+            let tail = Arc::clone(self.parts.lock().entry(partition).or_default());
+            let mut tail = tail.lock_owned().await;
+            let group = store_group(topic);
+            let stored = ports.store.position(group, partition).await?;
+            let applied = if stored.epoch == tail.epoch {
+                stored.next
+            } else {
+                0
+            };
+            if applied < tail.from {
+                tail.complete_at = None;
+                let reason = "the store went back while a counter was being recovered".to_owned();
+                return Err(crate::port::store::Error::Unavailable(reason).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Which application was created with this key, as far as the tails tell: which partition it
     /// stands in is not known without its token. Ask the store afterwards, as with [`Tails::seen`].
     pub(crate) async fn application(

@@ -17,7 +17,7 @@ use chat_core::port::store::ChatKey;
 use chat_wire::ids::AppToken;
 use parking_lot::Mutex;
 
-use self::state::{Horizon, Mark, STORE_GROUPS, State};
+use self::state::{FIRST_GENERATION, Horizon, Mark, STORE_GROUPS, State};
 use crate::log::Events;
 use crate::progress::Progress;
 
@@ -47,6 +47,19 @@ impl Horizon for LogHorizon {
 }
 
 impl Numbers {
+    /// Where a counter stands, if it was restored.
+    pub(crate) fn known(&self, counter: Counter) -> Option<u32> {
+        self.state.lock().last(counter)
+    }
+
+    /// Raises a counter that was restored; any other one is restored from the store when it is needed.
+    pub(crate) fn raise(&self, counter: Counter, last: u32) {
+        let mut state = self.state.lock();
+        if state.last(counter).is_some() {
+            state.restore(counter, last, FIRST_GENERATION);
+        }
+    }
+
     /// Forgets keys that the store has forgotten.
     pub(crate) fn housekeep(&self) {
         self.state

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use chat_core::clock::{System, TrustedClock};
 use chat_core::failpoint::{Failpoint, reach};
-use chat_core::port::log::Group;
+use chat_core::port::log::{Group, Record};
 use chat_core::port::search::IndexPosition;
 use chat_core::port::{Ports, log, store};
 use parking_lot::Mutex;
 use sqlx::SqliteConnection;
 use sqlx::migrate::MigrateError;
-use uuid::Uuid;
 
 use crate::counters::{Numbers, tail};
 use crate::examine::Premises;
@@ -123,7 +122,7 @@ pub async fn open(config: &Config) -> Result<Ports, OpenError> {
     let read = read_recorded(&dir.join("index"));
     let (rows, log, messages) = open_databases(config, &progress, &read).await?;
     let numbers = Numbers::rebuild(Arc::clone(&log), &rows, Arc::clone(&progress)).await?;
-    let index = open_index(dir.join("index"), &rows, &messages).await?;
+    let index = open_index(dir.join("index"), &rows, &messages, &numbers).await?;
 
     let (rows, numbers, index) = (Arc::new(rows), Arc::new(numbers), Arc::new(index));
     let estate = Estate {
@@ -179,7 +178,7 @@ async fn open_databases(
         .await
         .map_err(|error| OpenError::Database { file, error })?;
     // The store first: it is what decides, and a crash in between is met again at the next start.
-    let last = fingerprints(&mut connection, &rows, &found).await?;
+    let last = last_applied(&mut connection, &rows, &found).await?;
     let epochs = rows.agree(&found, read, &last).await?;
     rows.load_progress().await?;
     if found.topics.map(|topic| topic.epoch) != epochs {
@@ -196,27 +195,32 @@ async fn open_databases(
     Ok((rows, Arc::new(log), messages))
 }
 
-/// The fingerprints of the records that each group says to have applied last, as the log has them.
-async fn fingerprints(
+/// The records in the log that stand where each group says to have applied its last one.
+async fn last_applied(
     connection: &mut SqliteConnection,
     rows: &Rows,
     found: &Found,
-) -> Result<[Option<Uuid>; Group::ALL.len()], OpenError> {
+) -> Result<[Option<Record>; Group::ALL.len()], OpenError> {
     let positions = rows.all_positions().await?;
-    let mut last = [None; Group::ALL.len()];
+    let mut last = [const { None }; Group::ALL.len()];
     for group in Group::ALL {
         let topic = group.topic();
         let extent = found.topics[topic as usize];
         let next = positions[group as usize].next;
         if next > extent.start && next <= extent.next {
-            last[group as usize] = file::fingerprint_at(connection, topic, next - 1).await?;
+            last[group as usize] = file::record_at(connection, topic, next - 1).await?;
         }
     }
     Ok(last)
 }
 
-async fn open_index(dir: PathBuf, rows: &Rows, log: &MessageLog) -> Result<Index, OpenError> {
-    rebuild::open(&dir, rows, log)
+async fn open_index(
+    dir: PathBuf,
+    rows: &Rows,
+    log: &MessageLog,
+    numbers: &Numbers,
+) -> Result<Index, OpenError> {
+    rebuild::open(&dir, rows, log, numbers)
         .await
         .map_err(|error| OpenError::Index { dir, error })
 }

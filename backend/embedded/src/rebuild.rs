@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use chat_core::apply;
 use chat_core::failpoint::{Failpoint, reach};
 use chat_core::index::document;
+use chat_core::port::counters::Counter;
 use chat_core::port::log::{Group, LogId, PartitionId, Topic};
 use chat_core::port::search::{self, Document, IndexPosition, Search, Staged};
 use chat_core::port::store::{self, ChatKey, MessageKey, MessageRow, Position, Span, Store};
@@ -11,6 +13,7 @@ use chat_wire::ids::MessageNumber;
 use chat_wire::time::Timestamp;
 use tokio::time::Instant;
 
+use crate::counters::Numbers;
 use crate::log::file::Found;
 use crate::search::Index;
 use crate::search::verify::{size_bytes, verify};
@@ -117,7 +120,12 @@ fn compare(
 
 /// Opens the index in `dir`, and makes it again from the rows where it is missing, damaged, or does
 /// not belong to the log and the store.
-pub(crate) async fn open(dir: &Path, rows: &Rows, log: &MessageLog) -> Result<Index, Error> {
+pub(crate) async fn open(
+    dir: &Path,
+    rows: &Rows,
+    log: &MessageLog,
+    numbers: &Numbers,
+) -> Result<Index, Error> {
     let index = open_or_set_aside(dir).await?;
     let partition = PartitionId {
         topic: Topic::Messages,
@@ -166,10 +174,35 @@ pub(crate) async fn open(dir: &Path, rows: &Rows, log: &MessageLog) -> Result<In
                 store.indexed = indexed.next,
                 "the search index does not belong to the log and the store, and is made again"
             );
+            reserve(&index, rows, numbers).await?;
             return replace(index, dir, rows, position).await;
         }
     }
     Ok(index)
+}
+
+/// Keeps numbers from being issued again that only the index remembers, before the index forgets them: log and
+/// store were restored to an earlier state without it.
+async fn reserve(index: &Index, rows: &Rows, numbers: &Numbers) -> Result<(), Error> {
+    let mut highest = index.highest().await?;
+    // What the log holds beyond the store is counted already.
+    highest.retain(|chat, number| {
+        let counted = numbers.known(Counter::Messages(*chat));
+        counted.is_none_or(|counted| counted < *number)
+    });
+    let reserved = apply::reserve(rows, &highest, Timestamp::now()).await?;
+    if reserved == 0 {
+        return Ok(());
+    }
+    for (chat, number) in highest {
+        numbers.raise(Counter::Messages(chat), number);
+        numbers.raise(Counter::Chats(chat.token), chat.chat.get());
+    }
+    tracing::error!(
+        chats = reserved,
+        "the search index holds messages that the log and the store have lost; their numbers are not issued again"
+    );
+    Ok(())
 }
 
 async fn record(index: &Index, position: IndexPosition) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 mod fence;
 mod find;
 mod grams;
+mod highest;
 mod plan;
 pub(crate) mod positions;
 mod schema;
@@ -17,6 +18,7 @@ pub(crate) mod verify;
 mod view;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +91,13 @@ impl Index {
     /// How many documents there are, those of deleted messages included.
     pub(crate) fn documents(&self) -> u64 {
         self.inner.view().len()
+    }
+
+    /// The highest number of every chat that the index has held, also of messages that were deleted since,
+    /// unless their names were merged away. Reads the names of all messages.
+    pub(crate) async fn highest(&self) -> Result<BTreeMap<ChatKey, u32>, Error> {
+        let view = self.inner.view();
+        blocking(move || view.highest().map_err(failure)).await
     }
 
     /// Whether nothing was ever indexed, or all of it was cleared.

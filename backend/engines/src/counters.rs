@@ -144,10 +144,13 @@ impl Numbers {
     }
 
     /// Makes the counter of a new application; `None` where there is one that cannot be believed.
-    async fn make(&self, token: AppToken) -> Result<Option<u32>, Error> {
+    async fn make(&self, token: AppToken, is_first_try: bool) -> Result<Option<u32>, Error> {
         let name = self.counter(Counter::Chats(token));
+        let first_try = if is_first_try { "1" } else { "0" };
         let answer = self
-            .run(Script::Open, &[&name], |link| vec![link.server.clone()])
+            .run(Script::Open, &[&name], |link| {
+                vec![link.server.clone(), first_try.to_owned()]
+            })
             .await?;
         match answer.word() {
             "granted" => answer.number(1).map(Some),
@@ -222,7 +225,8 @@ impl Counters for Numbers {
                 other => return Ok(other),
             },
         };
-        match (self.make(token).await?, first) {
+        let is_first_try = first.is_none_or(|(_, is_first_try)| is_first_try);
+        match (self.make(token, is_first_try).await?, first) {
             (Some(generation), None | Some((_, true))) => Ok(Opened::Granted { generation }),
             (Some(generation), Some((uid, false))) => Ok(Opened::Resume {
                 token,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::world::{CREATE_DEADLINE, Link, Outage};
 
 /// How long a key lives.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const KEY_LIFE: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// One counter.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,8 @@ pub struct CounterState {
     pub server: u64,
     /// When the application was recovered last.
     recovered: Option<Instant>,
+    /// Where a recovery has found it.
+    base: Option<u32>,
 }
 
 /// One idempotency key.
@@ -169,7 +171,7 @@ impl CountersState {
             }
         };
         if let Some(keyed) = &take.keyed
-            && let Some(taken) = self.recall(keyed)
+            && let Some(taken) = self.recall(keyed, own)
         {
             return Ok(taken);
         }
@@ -194,22 +196,31 @@ impl CountersState {
         })
     }
 
-    fn recall(&mut self, keyed: &Keyed) -> Option<Taken> {
+    fn recall(&mut self, keyed: &Keyed, own: CounterState) -> Option<Taken> {
         let now = Instant::now();
-        match self.memory.keys.get_mut(&keyed.key.hash) {
-            Some(known) if now < known.expires => Some(if known.body != keyed.key.body_hash {
-                Taken::OtherBody
-            } else if known.done {
-                Taken::Repeat(known.grant)
-            } else if now < known.lease {
-                Taken::InFlight
-            } else {
-                known.lease = now + Duration::from_millis(keyed.lease_ms);
-                Taken::Resume(known.grant)
-            }),
+        let known = self.memory.keys.get_mut(&keyed.key.hash);
+        let Some(known) = known.filter(|known| now < known.expires) else {
             // A key that is not here may be in the store: it may have been evicted.
-            _ => (!keyed.absent_in_store).then_some(Taken::AskStore),
+            return (!keyed.absent_in_store).then_some(Taken::AskStore);
+        };
+        if known.body != keyed.key.body_hash {
+            return Some(Taken::OtherBody);
         }
+        if known.done {
+            return Some(Taken::Repeat(known.grant));
+        }
+        if now < known.lease {
+            return Some(Taken::InFlight);
+        }
+        // What was not in the log when the counter was recovered, and is above what was found there, may have
+        // been given to somebody else since.
+        let last = known.grant.first + known.grant.count - 1;
+        if known.grant.generation != own.generation && own.base.is_some_and(|base| last > base) {
+            return None;
+        }
+        known.grant.generation = own.generation;
+        known.lease = now + Duration::from_millis(keyed.lease_ms);
+        Some(Taken::Resume(known.grant))
     }
 
     fn open_key(&mut self, token: AppToken, keyed: &Keyed) -> Opened {
@@ -246,19 +257,19 @@ impl CountersState {
         }
     }
 
-    fn make(&mut self, token: AppToken) -> Result<u32, Error> {
+    /// The generation of an application's counter, which is made where the application's create is a first try;
+    /// `None` where it has to be recovered first.
+    fn make(&mut self, token: AppToken, is_first_try: bool) -> Option<u32> {
         let counter = Counter::Chats(token);
         if self.memory.counters.contains_key(&counter) {
-            return match self.trusted(counter) {
-                Some(own) => Ok(own.generation),
-                None => Err(Error::Unavailable(
-                    "the application's counter has to be recovered first".into(),
-                )),
-            };
+            return self.trusted(counter).map(|own| own.generation);
+        }
+        if !is_first_try {
+            return None;
         }
         let server = self.server;
         self.write().counters.insert(counter, fresh(0, 1, server));
-        Ok(1)
+        Some(1)
     }
 
     fn open_chat(&mut self, chat: ChatKey) {
@@ -291,6 +302,7 @@ impl CountersState {
         let last = known.max(last);
         let new = CounterState {
             recovered,
+            base: Some(last),
             ..fresh(last, generation, server)
         };
         memory.counters.insert(counter, new);
@@ -327,6 +339,7 @@ const fn fresh(last: u32, generation: u32, server: u64) -> CounterState {
         generation,
         server,
         recovered: None,
+        base: None,
     }
 }
 
@@ -396,24 +409,26 @@ impl Counters for SimCounters {
     }
 
     async fn open(&self, token: AppToken, keyed: Option<Keyed>) -> Result<Opened, Error> {
-        let Some(keyed) = keyed else {
-            let generation = self.script(|state| state.make(token)).await??;
-            return Ok(Opened::Granted { generation });
+        let (token, uid, is_first_try) = match keyed {
+            None => (token, None, true),
+            Some(keyed) => match self.script(|state| state.open_key(token, &keyed)).await? {
+                Opened::Granted { .. } => (token, Some(keyed.uid), true),
+                Opened::Resume { token, uid, .. } => (token, Some(uid), false),
+                other => return Ok(other),
+            },
         };
-        match self.script(|state| state.open_key(token, &keyed)).await? {
-            Opened::Granted { .. } => {
-                let generation = self.script(|state| state.make(token)).await??;
-                Ok(Opened::Granted { generation })
-            }
-            Opened::Resume { token, uid, .. } => {
-                let generation = self.script(|state| state.make(token)).await??;
-                Ok(Opened::Resume {
-                    token,
-                    uid,
-                    generation,
-                })
-            }
-            other => Ok(other),
+        let generation = self.script(|state| state.make(token, is_first_try)).await?;
+        match (generation, uid) {
+            (Some(generation), Some(uid)) if !is_first_try => Ok(Opened::Resume {
+                token,
+                uid,
+                generation,
+            }),
+            (Some(generation), _) => Ok(Opened::Granted { generation }),
+            (None, Some(uid)) => Ok(Opened::Lost { token, uid }),
+            (None, None) => Err(Error::Unavailable(
+                "the application's counter has to be recovered first".into(),
+            )),
         }
     }
 

@@ -221,6 +221,9 @@ impl<'p> History<'p> {
             }
             Fault::CountersGoBack { .. } => self.excuses.counters_silent = true,
             Fault::CountersEvict => self.excuses.keys_lost = true,
+            Fault::CountersEmpty | Fault::CountersLose | Fault::CountersFailOver { .. } => {
+                self.excuses.counters_lost = true;
+            }
             Fault::StoreForgets { .. } => self.excuses.store_forgot = true,
             _ => {}
         }
@@ -279,6 +282,7 @@ impl<'p> History<'p> {
             state.noise = Noise::default();
             state.store.down.end();
             state.store.read_only.end();
+            state.store.replaced.end();
             state.log.down.end();
             state.log.full.end();
             state.counters.down.end();

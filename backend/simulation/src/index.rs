@@ -28,6 +28,9 @@ pub struct Stored {
     pub text: Option<String>,
 }
 
+/// How long an index does not answer while another state of it is put in its place: longer than any search.
+const REPLACED_FOR: Duration = Duration::from_secs(2);
+
 /// One state of the index.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -78,6 +81,7 @@ impl IndexState {
             self.visible = snapshot;
             self.dirty.clear();
             self.losses += 1;
+            self.down.for_span(REPLACED_FOR);
         }
         gone
     }
@@ -89,6 +93,7 @@ impl IndexState {
         self.dirty.clear();
         self.snapshots.clear();
         self.losses += 1;
+        self.down.for_span(REPLACED_FOR);
     }
 
     fn write(&mut self, document: &Document, or_same: bool) -> Indexed {

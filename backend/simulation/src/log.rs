@@ -558,19 +558,22 @@ fn identify(state: &mut State, group: Group, partition: PartitionId) -> Result<(
         .available()
         .map_err(|error| Error::Unavailable(error.to_string()))?;
     let position = state.store.rows.position(group, partition);
-    let Some(last) = position.next.checked_sub(1) else {
+    let epoch = state.store.rows.epoch(partition.topic);
+    if position.next == 0 && position.epoch <= epoch {
         return Ok(());
-    };
+    }
     let all = &state.log.partitions[&partition];
-    let why = if position.next > all.len() as u64 {
+    let last = position.next.checked_sub(1);
+    let last = last.and_then(|last| all.get(last as usize));
+    let is_another = last.is_some_and(|last| !last.may_be(position.last_uid));
+    // A worker that read the epoch before the store forgot it commits a position of that epoch afterwards.
+    let why = if position.epoch > epoch {
+        "its epoch is above the topic's, which was put back"
+    } else if position.next > all.len() as u64 {
         "it ends before what was applied"
-    } else if position
-        .last_uid
-        .is_some_and(|uid| all[last as usize].fingerprint() != uid)
-    {
+    } else if is_another {
         "another record stands where the last applied one was"
     } else {
-        let epoch = state.store.rows.epoch(partition.topic);
         if position.epoch < epoch {
             state
                 .store

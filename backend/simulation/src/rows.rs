@@ -18,6 +18,9 @@ use uuid::Uuid;
 
 use crate::world::{Incarnation, Outage, put};
 
+/// How long another server takes to take a store's place: longer than a request.
+const REPLACED_FOR: Duration = Duration::from_secs(1);
+
 /// How long somebody waits for a lock before its owner's connection is ended.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -171,10 +174,7 @@ impl Rows {
         for row in writes.put_keys {
             self.set_key(commit, row.key.hash, Some(row));
         }
-        for RenumberedRow { chat, uid, number } in writes.insert_renumbered {
-            if self.renumbered.contains_key(&(chat, uid)) {
-                return Err(duplicate());
-            }
+        for RenumberedRow { chat, uid, number } in writes.put_renumbered {
             self.set_renumbered(commit, (chat, uid), Some(number));
         }
         Ok(())
@@ -201,6 +201,8 @@ pub struct StoreState {
     pub down: Outage,
     /// It answers, and takes no writes.
     pub read_only: Outage,
+    /// Another server takes its place: reads fail meanwhile, so that no answer is put together from both.
+    pub replaced: Outage,
     /// Commits that were forgotten.
     pub forgotten: u64,
 }
@@ -307,6 +309,7 @@ impl StoreState {
             undone += 1;
         }
         self.forgotten += undone as u64;
+        self.replaced.for_span(REPLACED_FOR);
         undone
     }
 

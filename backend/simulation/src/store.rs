@@ -34,10 +34,17 @@ pub struct SimStore {
 impl SimStore {
     async fn read<T>(&self, look: impl FnOnce(&Rows) -> T + Send) -> Result<T, Error> {
         self.link.call().await;
-        let found = self
-            .link
-            .world
-            .with(|state| state.store.available().map(|()| look(&state.store.rows)));
+        let found = self.link.world.with(|state| {
+            state.store.available()?;
+            // The connections to the server before break, also those of a process that was paused meanwhile.
+            let forgotten = state.store.forgotten;
+            let connected = self.link.process.store.lock().replace(forgotten);
+            let is_broken = connected.is_some_and(|connected| connected != forgotten);
+            if is_broken || state.store.replaced.lasts() {
+                return Err(Error::Unavailable("the connection broke".into()));
+            }
+            Ok(look(&state.store.rows))
+        });
         if found.is_err() {
             tokio::time::sleep(TIMEOUT).await;
         }

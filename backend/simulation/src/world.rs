@@ -162,6 +162,8 @@ pub struct Incarnation {
     skew_micros: Mutex<i64>,
     /// The counters' server that this process is connected to.
     pub server: Mutex<Option<u64>>,
+    /// How many commits the store had forgotten when this process read it last.
+    pub store: Mutex<Option<u64>>,
     /// The state of the index that this process saw last.
     pub index: Mutex<Option<u64>>,
 }
@@ -176,6 +178,7 @@ impl Incarnation {
             paused_until: Mutex::default(),
             skew_micros: Mutex::new(skew_micros),
             server: Mutex::default(),
+            store: Mutex::default(),
             index: Mutex::default(),
         })
     }

@@ -29,6 +29,9 @@ impl Timestamp {
     /// 9999-12-30T00:00:00Z: the calendar ends there once the widest offsets are taken off.
     const MAX_MICROS: i64 = 253_402_128_000_000_000;
 
+    /// 1970-01-01T00:00:00Z.
+    pub const UNIX_EPOCH: Self = Self(0);
+
     /// The system's clock.
     #[must_use]
     pub fn now() -> Self {

@@ -1,6 +1,6 @@
 //! Applying `application.*`.
 
-use crate::apply::{Applications, Decoded, Report};
+use crate::apply::{Applications, Decoded, Keys, Report};
 use crate::event::Event;
 use crate::port::signals::Subject;
 use crate::port::store::{Error, KeyRow, Presence, Transaction, Writes};
@@ -19,6 +19,11 @@ pub(super) async fn apply(
         })
         .collect();
     let mut applications = Applications::lock(tx, tokens).await?;
+    let hashes = records.iter().filter_map(|record| match &record.event {
+        Event::ApplicationCreated(event) => Some(event.key?.hash),
+        _ => None,
+    });
+    let mut keys = Keys::load(tx, hashes.collect()).await?;
     let mut writes = Writes::default();
 
     for record in records {
@@ -38,7 +43,7 @@ pub(super) async fn apply(
                     row.revision = record.revision;
                 }
                 if let Some(key) = event.key {
-                    writes.put_keys.push(KeyRow {
+                    let row = KeyRow {
                         key,
                         token: event.application_token,
                         first: 0,
@@ -46,7 +51,8 @@ pub(super) async fn apply(
                         uid: record.uid,
                         generation: event.generation,
                         created_at: event.created_at,
-                    });
+                    };
+                    keys.put(row, &mut writes, report);
                 }
                 report.created += 1;
                 report

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::apply::{Applications, Change, Conflict, Decoded, Report};
+use crate::apply::{Applications, Change, Conflict, Decoded, Keys, Report};
 use crate::event::{ChatCreated, Event};
 use crate::port::signals::Subject;
 use crate::port::store::{ChatKey, ChatRow, Error, KeyRow, Presence, Transaction, Writes};
@@ -28,6 +28,10 @@ pub(super) async fn apply(
             .map(|row| (row.key, (row, Change::None)))
             .collect()
     };
+    let hashes = created
+        .iter()
+        .filter_map(|(_, event)| Some(event.key?.hash));
+    let mut keys = Keys::load(tx, hashes.collect()).await?;
     let mut writes = Writes::default();
     let mut conflicts = Vec::new();
 
@@ -38,27 +42,28 @@ pub(super) async fn apply(
                 report.repeated += 1;
                 continue;
             }
-            // The number was reissued by a recovery: of the two creates only the later generation
-            // can have been acknowledged (rule 5).
-            Some((Presence::Live, _, generation)) if generation > event.generation => {
-                report.superseded += 1;
-                continue;
-            }
             // Both may have been acknowledged, and what was sent to either is in one chat by now. That
             // cannot be taken apart, so somebody has to know of it.
-            Some((Presence::Live, _, generation)) if generation == event.generation => {
+            Some((Presence::Live, _, generation)) if generation >= event.generation => {
                 conflicts.push(Conflict {
                     offset: record.offset,
                     uid: record.uid,
                     reason: format!(
                         "another chat of this application was created with number {}, in the same \
-                         generation of the counters",
+                         generation of the counters or a later one",
                         event.chat_number
                     ),
                 });
                 continue;
             }
-            Some((Presence::Live, ..)) => report.superseded += 1,
+            // The number was reissued by a recovery: the create of the lower generation was not acknowledged.
+            Some((Presence::Live, ..)) => {
+                tracing::warn!(
+                    chat.number = event.chat_number.get(),
+                    "a chat of a higher generation replaced one that was never acknowledged"
+                );
+                report.superseded += 1;
+            }
             Some((Presence::Stub, ..)) => {}
             None => {
                 let application = applications.touch(event.application_token, event.created_at);
@@ -67,7 +72,7 @@ pub(super) async fn apply(
         }
         fill(&mut chats, record, event);
         if let Some(stored) = event.key {
-            writes.put_keys.push(KeyRow {
+            let row = KeyRow {
                 key: stored,
                 token: event.application_token,
                 first: event.chat_number.get(),
@@ -75,7 +80,8 @@ pub(super) async fn apply(
                 uid: record.uid,
                 generation: event.generation,
                 created_at: event.created_at,
-            });
+            };
+            keys.put(row, &mut writes, report);
         }
         report.created += 1;
         report

@@ -6,7 +6,7 @@ use chat_wire::ids::MessageNumber;
 use chat_wire::time::Timestamp;
 use uuid::Uuid;
 
-use crate::apply::{Applications, Change, Decoded, Homeless, Numbers, Report, Trust};
+use crate::apply::{Applications, Change, Decoded, Homeless, KEY_LIFE_MS, Numbers, Report, Trust};
 use crate::event::{Event, Line, MessagesCreated};
 use crate::key::KeyHash;
 use crate::port::signals::Subject;
@@ -15,8 +15,6 @@ use crate::port::store::{
     Transaction, Writes,
 };
 
-/// How long a key is answered with what it was answered first, in milliseconds.
-const KEY_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Numbers that one step along a chat's rows reads.
 const SETTLE_STEP: u32 = 1_000;
 
@@ -169,6 +167,7 @@ impl Work {
             if state == State::Void {
                 // Nothing of what was refused: the number alone, and whose it is. A replay brings the rest.
                 row.state = State::Void;
+                row.uid = row.uid.filter(|uid| !uid.is_nil());
                 row.sender = None;
                 row.sent_at = None;
                 row.body.clear();
@@ -211,7 +210,8 @@ impl Work {
         if event.created_at.millis_since(known.created_at) >= KEY_LIFE_MS {
             return Ok(Some(row));
         }
-        if known.generation > event.generation {
+        // The same request: what it sent is stored, under the number of the later generation.
+        if known.generation > event.generation && known.key.body_hash == key.body_hash {
             return Err(Superseded);
         }
         // The counters lost the key, by eviction or with more than that. Either create may have been
@@ -226,13 +226,15 @@ impl Work {
         Ok(None)
     }
 
-    /// Whether another message has one of the numbers, and both may have been acknowledged.
+    /// Whether another message has one of the numbers, and both may have been acknowledged. Also one of a lower
+    /// generation than the stored one: counters that went back to a time before a recovery (a stale replica that
+    /// was promoted) give out numbers of the generation that they had then.
     fn has_number_conflict(&self, event: &MessagesCreated) -> bool {
         numbered(event).any(|(number, line)| {
             let chat = event.chat();
             let known = self.rows.get(&MessageKey { chat, number });
             known.is_some_and(|(row, _)| {
-                row.generation == event.generation && row.uid.is_some_and(|uid| uid != line.uid)
+                row.generation >= event.generation && row.uid.is_some_and(|uid| uid != line.uid)
             })
         })
     }
@@ -244,6 +246,7 @@ impl Work {
             count: count_of(event),
             key: event.key,
             generation: event.generation,
+            is_displaced: false,
         };
         let rows = numbered(event)
             .map(|(number, line)| row_of(event, line, number, record.revision))
@@ -274,20 +277,28 @@ impl Work {
                     self.report.repeated += 1;
                 }
             }
-            Some(_) if new.generation > old.generation => {
-                // Recovery reissued the number: the create of the lower generation was never
-                // acknowledged, so what was stored makes way (rule 5).
-                let key = old.key;
-                *old = new;
+            Some(uid) if new.generation > old.generation => {
+                // Recovery reissued the number: the create of the lower generation came late and was not
+                // acknowledged, so what was stored makes way. It is kept all the same, under another number:
+                // counters that went back unnoticed may have acknowledged both.
+                let chat = new.key.chat;
+                let before = std::mem::replace(old, new);
                 mark(change);
-                self.report.superseded += 1;
-                tracing::warn!(
-                    chat.number = key.chat.chat.get(),
-                    message.number = key.number.get(),
-                    "a create of a higher generation replaced one that was never acknowledged"
-                );
+                if before.state == State::Void {
+                    self.report.superseded += 1;
+                    return;
+                }
+                let who = Homeless {
+                    chat,
+                    uid,
+                    count: 1,
+                    key: None,
+                    generation: before.generation,
+                    is_displaced: true,
+                };
+                self.homeless.push((who, vec![before], None));
             }
-            // Of a lower generation; an equal one was found to conflict before.
+            // A void row of a dead letter; one of a live create was found to conflict before.
             Some(_) => self.report.superseded += 1,
             None => {
                 fill(old, new);
@@ -301,6 +312,12 @@ impl Work {
     fn change(&mut self, key: MessageKey, revision: u64, at: Timestamp, body: Option<&str>) {
         self.chat(key.chat, at);
         let Some((row, change)) = self.rows.get_mut(&key) else {
+            tracing::warn!(
+                chat.number = key.chat.chat.get(),
+                message.number = key.number.get(),
+                "a message was changed whose create is not in the log before it: either comes late, or the log has \
+                 lost it"
+            );
             self.insert(MessageRow {
                 key,
                 uid: None,
@@ -373,14 +390,26 @@ impl Work {
         if homeless.is_empty() {
             return Ok(None);
         }
-        let asked: Vec<(ChatKey, Uuid)> = homeless.iter().map(|(h, ..)| (h.chat, h.uid)).collect();
+        let lines = homeless.iter().flat_map(|(who, rows, _)| {
+            let lines = rows.iter().filter_map(|row| row.uid);
+            lines.chain([who.uid]).map(|uid| (who.chat, uid))
+        });
+        let asked: Vec<(ChatKey, Uuid)> = lines.collect();
         let moved = tx.renumbered(&asked).await?;
         let mut moved: HashSet<(ChatKey, Uuid)> =
             moved.into_iter().map(|row| (row.chat, row.uid)).collect();
         let mut taken = self.taken(tx, &homeless, numbers).await?;
         let mut waiting = Vec::new();
         for (who, rows, key) in homeless {
-            if moved.contains(&(who.chat, who.uid)) {
+            // Of a create that is told again, single lines may have moved, and the others are where they were.
+            let is_stored = |row: &MessageRow| {
+                let is_moved = row.uid.is_some_and(|uid| moved.contains(&(who.chat, uid)));
+                let there = self.rows.get(&row.key);
+                is_moved || there.is_some_and(|(there, _)| there.uid == row.uid)
+            };
+            // What makes way was stored under this number just now, wherever it had come from.
+            let is_known = || moved.contains(&(who.chat, who.uid)) || rows.iter().any(is_stored);
+            if !who.is_displaced && is_known() {
                 self.report.repeated += rows.len() as u64;
                 continue;
             }
@@ -397,6 +426,9 @@ impl Work {
                 continue;
             };
             moved.insert((who.chat, who.uid));
+            if who.is_displaced {
+                self.report.displaced.push(who.chat);
+            }
             taken.extend(range.iter().copied());
             self.reassign(rows, &range, generation, key);
         }
@@ -416,7 +448,7 @@ impl Work {
                 chat.number = new.chat.chat.get(),
                 message.number = row.key.number.get(),
                 message.new_number = new.number.get(),
-                "two messages had one number; the later one was given another"
+                "two messages had one number; one of them was given another"
             );
             self.renumbered.push(RenumberedRow {
                 chat: new.chat,
@@ -523,12 +555,13 @@ impl Work {
         writes.insert_messages.sort_unstable_by_key(|row| row.key);
         writes.update_messages.sort_unstable_by_key(|row| row.key);
         writes.put_keys = self.put_keys;
-        writes.insert_renumbered = self.renumbered;
+        writes.put_renumbered = self.renumbered;
         report.created += self.report.created;
         report.changed += self.report.changed;
         report.repeated += self.report.repeated;
         report.renumbered += self.report.renumbered;
         report.superseded += self.report.superseded;
+        report.displaced.append(&mut self.report.displaced);
         report.key_conflicts += self.report.key_conflicts;
         Ok(writes)
     }

@@ -6,19 +6,25 @@ mod applications;
 mod chats;
 mod messages;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chat_wire::ids::AppToken;
+use chat_wire::time::Timestamp;
 use uuid::Uuid;
 
 use crate::event::{Event, is_place, revision};
 use crate::failpoint::{Failpoint, reach};
-use crate::key::StoredKey;
+use crate::key::{KeyHash, StoredKey};
 use crate::port::log::{Group, PartitionId, Record, Scope};
 use crate::port::signals::Subject;
 use crate::port::store::{
-    ApplicationRow, ChatKey, Error, Position, Presence, Store, Transaction, Writes,
+    ApplicationRow, ChatKey, Error, KeyRow, Position, Presence, Store, Transaction, Writes,
 };
+
+/// How long a key is answered with what it was answered first, in milliseconds.
+const KEY_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Chats of which one transaction reserves a number.
+const CHATS_RESERVED_AT_ONCE: usize = 500;
 
 /// A record that was read and found good.
 #[derive(Debug, Clone)]
@@ -63,8 +69,11 @@ pub struct Batch {
     pub touched: Vec<Scope>,
     /// Offset behind the last record, good or not.
     pub next: u64,
-    /// Uid of the last record, to know the log again.
+    /// Fingerprint of the last record, to know the log again.
     pub last_uid: Option<Uuid>,
+    /// Offsets and fingerprints of all records, good or not, in order, and of the one before them where it is
+    /// known: they tell whether the stored position is one of this log.
+    pub seen: Vec<(u64, Uuid)>,
 }
 
 impl Batch {
@@ -88,11 +97,14 @@ impl Batch {
             touched: Vec::new(),
             next: first,
             last_uid: None,
+            seen: Vec::with_capacity(records.len() + 1),
         };
         let mut poison = Vec::new();
         for record in records {
             batch.next = record.offset + 1;
-            batch.last_uid = Some(record.fingerprint());
+            let fingerprint = record.fingerprint();
+            batch.last_uid = Some(fingerprint);
+            batch.seen.push((record.offset, fingerprint));
             match Event::decode(&record) {
                 Ok((uid, event)) => batch.records.push(decoded(epoch, &record, uid, event)),
                 Err(reason) => {
@@ -117,6 +129,22 @@ impl Batch {
         if let Some(event) = Event::reservation(&scope, uid, record.appended_at) {
             self.reserved.push(decoded(self.epoch, record, uid, event));
         }
+    }
+
+    /// Notes the fingerprint of the record before the batch, where it is known.
+    pub fn follow(&mut self, before: Option<Uuid>) {
+        if let Some(last) = self.first.checked_sub(1).zip(before) {
+            self.seen.insert(0, last);
+        }
+    }
+
+    /// The fingerprint of the record at an offset.
+    #[must_use]
+    pub fn fingerprint_at(&self, offset: u64) -> Option<Uuid> {
+        let at = self
+            .seen
+            .binary_search_by_key(&offset, |(offset, _)| *offset);
+        at.ok().map(|at| self.seen[at].1)
     }
 
     fn position(&self) -> Position {
@@ -152,8 +180,12 @@ pub struct Report {
     pub repeated: u64,
     /// Creates that found their number taken and got another one. Never expected: see CORRECTNESS, rule 10.
     pub renumbered: u64,
-    /// Creates that lost to one of a higher generation; none of them was acknowledged.
+    /// Creates that lost to one of a higher generation with the same idempotency key, and dead letters whose
+    /// number was given again; none of them was acknowledged.
     pub superseded: u64,
+    /// Chats in which a stored message made way for one of a higher generation: no record of this batch tells
+    /// the index of its new number.
+    pub displaced: Vec<ChatKey>,
     /// Creates that were stored although another one had the same idempotency key: either may have been
     /// acknowledged, so neither is discarded.
     pub key_conflicts: u64,
@@ -162,7 +194,8 @@ pub struct Report {
 }
 
 /// A create whose number, or one of whose numbers, another message has: it needs a range of its own. All
-/// lines of a batch move together, so that their numbers still follow each other.
+/// lines of a batch move together, so that their numbers still follow each other. Or one stored message whose
+/// number a create of a higher generation has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Homeless {
     /// Where it belongs.
@@ -175,6 +208,8 @@ pub struct Homeless {
     pub key: Option<StoredKey>,
     /// Of the event.
     pub generation: u32,
+    /// It is stored, and makes way for a create of a higher generation that was given its number.
+    pub is_displaced: bool,
 }
 
 /// Numbers that were taken from the counters for a create without any.
@@ -202,15 +237,9 @@ pub struct Gap {
     pub first: u64,
     /// In which epoch it was read.
     pub epoch: u32,
-}
-
-impl Gap {
-    /// Whether reading again from the stored position closes it; otherwise the partition has to be
-    /// compared with its position first, as at an assignment.
-    #[must_use]
-    pub const fn is_of_one_log(&self) -> bool {
-        self.stored.epoch == self.epoch
-    }
+    /// Reading again from the stored position closes it. Otherwise the partition has to be compared with its
+    /// position first, as at an assignment: a store that went back may remember a log that is gone.
+    pub is_of_one_log: bool,
 }
 
 /// A record that applies to nothing, because another one took its place and both may have been
@@ -262,6 +291,105 @@ pub async fn apply_verified(
     numbers: &Numbers,
 ) -> Result<Outcome, Error> {
     run(store, batches, numbers, Trust::Rows).await
+}
+
+/// Makes void rows of numbers that neither the log nor the store knows any more, although something else does:
+/// the highest number of each chat, so that no counter gives it or one below it out again. The numbers between are
+/// settled like any other that has no record. Returns how many rows were written.
+///
+/// # Errors
+/// Those of the store; to call it again goes on where it stopped.
+pub async fn reserve(
+    store: &dyn Store,
+    highest: &BTreeMap<ChatKey, u32>,
+    at: Timestamp,
+) -> Result<u64, Error> {
+    let mut written = 0;
+    let chats: Vec<(ChatKey, u32)> = highest
+        .iter()
+        .map(|(chat, number)| (*chat, *number))
+        .collect();
+    for some in chats.chunks(CHATS_RESERVED_AT_ONCE) {
+        let keys: Vec<ChatKey> = some.iter().map(|(chat, _)| *chat).collect();
+        let mut tx = store.begin_free().await?;
+        let rows = tx.chats(&keys).await?;
+        let known: HashMap<ChatKey, u32> = rows.iter().map(|row| (row.key, row.highest)).collect();
+        let unknown = some
+            .iter()
+            .filter(|(chat, number)| known.get(chat).is_none_or(|known| known < number));
+        let reserved: Vec<Decoded> = unknown
+            .filter_map(|(chat, number)| reservation(*chat, *number, at))
+            .collect();
+        if reserved.is_empty() {
+            continue;
+        }
+        let reserved: Vec<&Decoded> = reserved.iter().collect();
+        let mut work = messages::Work::load(tx.as_mut(), &[], &reserved, Trust::Highest).await?;
+        let mut report = Report::default();
+        // A reservation whose number is taken meanwhile asks for no other one.
+        work.run(tx.as_mut(), &[], &reserved, &Numbers::new())
+            .await?;
+        let writes = work.finish(tx.as_mut(), &mut report).await?;
+        written += writes.insert_messages.len() as u64;
+        tx.write(writes).await?;
+        tx.commit(&[]).await?;
+    }
+    Ok(written)
+}
+
+fn reservation(chat: ChatKey, number: u32, at: Timestamp) -> Option<Decoded> {
+    let scope = Scope {
+        token: chat.token,
+        chat: Some(chat.chat),
+        first: number,
+        count: 1,
+        generation: 0,
+        creates: true,
+    };
+    let uid = Uuid::nil();
+    let event = Event::reservation(&scope, uid, at)?;
+    Some(Decoded {
+        offset: 0,
+        revision: 0,
+        uid,
+        event,
+    })
+}
+
+/// The rows of idempotency keys of creates of applications and chats. The first create of a key stays its answer.
+struct Keys {
+    rows: HashMap<KeyHash, KeyRow>,
+}
+
+impl Keys {
+    async fn load(tx: &mut dyn Transaction, hashes: Vec<KeyHash>) -> Result<Self, Error> {
+        let rows = match hashes.is_empty() {
+            true => Vec::new(),
+            false => tx.keys(&hashes).await?,
+        };
+        let rows = rows.into_iter().map(|row| (row.key.hash, row)).collect();
+        Ok(Self { rows })
+    }
+
+    /// Adds the row of a create that is stored, unless another create has the key: then the counters have lost
+    /// it, and both may have been acknowledged.
+    fn put(&mut self, row: KeyRow, writes: &mut Writes, report: &mut Report) {
+        let known = self.rows.get(&row.key.hash);
+        let counts = |known: &&KeyRow| {
+            known.uid != row.uid && row.created_at.millis_since(known.created_at) < KEY_LIFE_MS
+        };
+        if let Some(known) = known.filter(counts) {
+            report.key_conflicts += 1;
+            tracing::error!(
+                number = row.first,
+                first_number = known.first,
+                "two creates were accepted under one idempotency key; both are stored"
+            );
+            return;
+        }
+        self.rows.insert(row.key.hash, row.clone());
+        writes.put_keys.push(row);
+    }
 }
 
 /// What says whether a number has a row.
@@ -342,15 +470,21 @@ async fn run(
     Ok(Outcome::Applied(report))
 }
 
-/// Whether a batch begins above the position of its group, or was read in another epoch than it. A
-/// position at the very beginning is of no epoch yet.
+/// Whether a batch begins above the position of its group, was read in another epoch than it, or holds another
+/// record where the position says that its last one stood. A position at the very beginning is of no epoch yet.
 fn gap(batch: &Batch, position: &Position) -> Option<Gap> {
     let is_other_epoch = position.epoch != batch.epoch && position.next > 0;
-    (is_other_epoch || batch.first > position.next).then_some(Gap {
+    let known = |fingerprint: Option<Uuid>| fingerprint.filter(|known| !known.is_nil());
+    let last = position.next.checked_sub(1);
+    let found = known(last.and_then(|last| batch.fingerprint_at(last)));
+    let is_other_record =
+        found.is_some() && known(position.last_uid).is_some_and(|stored| Some(stored) != found);
+    (is_other_epoch || is_other_record || batch.first > position.next).then_some(Gap {
         partition: batch.partition,
         stored: *position,
         first: batch.first,
         epoch: batch.epoch,
+        is_of_one_log: false,
     })
 }
 
@@ -394,7 +528,7 @@ impl Applications {
     }
 
     /// The row to change; a stub is made where there is none.
-    fn touch(&mut self, token: AppToken, at: chat_wire::time::Timestamp) -> &mut ApplicationRow {
+    fn touch(&mut self, token: AppToken, at: Timestamp) -> &mut ApplicationRow {
         let (row, change) = self.rows.entry(token).or_insert_with(|| {
             let stub = ApplicationRow {
                 token,

@@ -270,24 +270,39 @@ pub struct Record {
 }
 
 impl Record {
-    /// Tells this record from any other that may stand at its offset in another log: its uid, or a hash
-    /// of its bytes where something else wrote it. Of a damaged record without a uid neither is known:
-    /// its fingerprint is nil, and tells nothing.
+    /// Tells this record from any other that may stand at its offset in another log: made of its uid and the
+    /// time of its append, or of its bytes where something else wrote it. The uid alone does not tell: a request
+    /// that is resumed after the log has lost its tail may append the same event at the same offset again. Of a
+    /// damaged record without a uid nothing is known: its fingerprint is nil, and tells nothing.
     #[must_use]
     pub fn fingerprint(&self) -> Uuid {
-        self.headers.uid.unwrap_or_else(|| {
-            if self.headers.damaged {
-                return Uuid::nil();
-            }
-            let mut hasher = Sha256::new();
-            hasher.update((self.key.len() as u64).to_le_bytes());
-            hasher.update(&self.key);
-            hasher.update(&self.value);
-            hasher.update(self.appended_at.as_micros().to_le_bytes());
-            let mut bytes = [0; 16];
-            bytes.copy_from_slice(&hasher.finalize()[..16]);
-            Uuid::from_bytes(bytes)
-        })
+        let appended_at = self.appended_at.as_micros();
+        if let Some(uid) = self.headers.uid {
+            let appended_at = u128::from(appended_at.unsigned_abs());
+            return Uuid::from_u128(uid.as_u128() ^ appended_at);
+        }
+        if self.headers.damaged {
+            return Uuid::nil();
+        }
+        let mut hasher = Sha256::new();
+        hasher.update((self.key.len() as u64).to_le_bytes());
+        hasher.update(&self.key);
+        hasher.update(&self.value);
+        hasher.update(appended_at.to_le_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hasher.finalize()[..16]);
+        Uuid::from_bytes(bytes)
+    }
+
+    /// Whether a position that was stored with this fingerprint, `None` or nil where it is not known, may be of
+    /// this record. Positions of former versions were stored with the uid alone.
+    #[must_use]
+    pub fn may_be(&self, fingerprint: Option<Uuid>) -> bool {
+        let own = self.fingerprint();
+        let Some(known) = fingerprint.filter(|known| !known.is_nil() && !own.is_nil()) else {
+            return true;
+        };
+        known == own || self.headers.uid == Some(known)
     }
 }
 

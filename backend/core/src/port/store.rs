@@ -271,8 +271,8 @@ pub struct Writes {
     pub update_messages: Vec<MessageRow>,
     /// Rows to insert or replace.
     pub put_keys: Vec<KeyRow>,
-    /// New rows.
-    pub insert_renumbered: Vec<RenumberedRow>,
+    /// Rows to insert or replace.
+    pub put_renumbered: Vec<RenumberedRow>,
 }
 
 /// One transaction. What it reads stays locked until it ends; dropping it takes everything back.

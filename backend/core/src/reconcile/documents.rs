@@ -9,11 +9,11 @@ use chat_wire::ids::MessageNumber;
 
 use crate::backend::Backend;
 use crate::error::Error;
-use crate::event::epoch_floor;
+use crate::event::{Event, epoch_floor, epoch_of};
 use crate::index;
-use crate::port::log::Topic;
+use crate::port::log::{Group, Topic};
 use crate::port::search::{Document, Indexed, Listed};
-use crate::port::store::{ChatKey, MessageKey, State, Writes};
+use crate::port::store::{ChatKey, MessageKey, MessageRow, State, Writes};
 
 /// Messages of one look at rows or at the index.
 const LOOK: u32 = 10_000;
@@ -198,6 +198,14 @@ impl Backend {
         let mut made: Vec<Difference> = Vec::with_capacity(keys.len());
         for (key, difference) in keys.into_iter().zip(differences) {
             match (rows.remove(&key).and_then(index::document), difference) {
+                // A deleted message stays deleted: its tombstone may outdo a document of a later epoch, whose
+                // events log and store have lost.
+                (Some(document), Difference::Orphan(_, revision)) if document.body.is_none() => {
+                    documents.push(Document {
+                        revision: document.revision.max(*revision),
+                        ..document
+                    });
+                }
                 (Some(document), _) => documents.push(document),
                 // Its number was never used, or is void: the document becomes a tombstone under its
                 // own revision, which a delete would forget (CORRECTNESS, rule 21).
@@ -241,6 +249,59 @@ impl Backend {
         self.outdo(chat, outdone, mended).await
     }
 
+    /// Begins a new epoch where the index knows a revision of this epoch, or of a later one, that no record has:
+    /// the store has applied all that there is. An epoch that the store has forgotten was given a second time then.
+    async fn outdo_epoch(
+        &self,
+        chat: ChatKey,
+        outdone: &[(MessageKey, Difference)],
+    ) -> Result<(), Error> {
+        let ports = self.ports();
+        let epoch = ports.log.epoch(Topic::Messages).await?;
+        let known: HashMap<MessageKey, u64> = outdone
+            .iter()
+            .filter_map(|(key, difference)| match difference {
+                Difference::Orphan(_, known) => Some((*key, *known)),
+                Difference::Missing(..) => None,
+            })
+            .filter(|(_, known)| *known >= epoch_floor(epoch))
+            .collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let record_key = Event::message_key(chat);
+        let partition = ports.log.partition_of(Topic::Messages, &record_key).await?;
+        // The index was given its document before this, and the log the record before that.
+        let Some(proof) = self.note_end(partition).await? else {
+            return Ok(());
+        };
+        let position = ports
+            .store
+            .position(Group::MessagesStore, partition)
+            .await?;
+        if !proof.holds(&position) {
+            return Ok(());
+        }
+        let keys: Vec<MessageKey> = known.keys().copied().collect();
+        let rows = ports.store.messages_by_key(&keys).await?;
+        let outdoes =
+            |row: &&MessageRow| row.state == State::Live && row.revision < known[&row.key];
+        let Some(highest) = rows.iter().filter(outdoes).map(|row| known[&row.key]).max() else {
+            return Ok(());
+        };
+        let raised = ports
+            .log
+            .raise_epoch(Topic::Messages, epoch_of(highest))
+            .await?;
+        tracing::error!(
+            epoch = raised,
+            chat.number = chat.chat.get(),
+            "the index knows revisions that no record of the log has: the store has forgotten an epoch; going on in \
+             a new one"
+        );
+        Ok(())
+    }
+
     /// Indexes live rows of which the index knows a newer revision. Mostly somebody was faster, and the
     /// row says so by now. Where the revision is of an earlier epoch, the event that it is of is gone from
     /// log and store: the row is given a revision above all earlier epochs, and below everything that may
@@ -255,6 +316,7 @@ impl Backend {
             return Ok(());
         }
         let ports = self.ports();
+        self.outdo_epoch(chat, &outdone).await?;
         let floor = epoch_floor(ports.log.epoch(Topic::Messages).await?);
         let keys: Vec<MessageKey> = outdone.iter().map(|(key, _)| *key).collect();
         let mut tx = ports.store.begin_free().await?;

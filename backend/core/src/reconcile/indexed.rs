@@ -187,7 +187,7 @@ impl Backend {
             return Ok(Documents::Agree(second.documents));
         }
         if first.samples.is_disjoint(&second.samples) {
-            return Ok(Documents::MayCome(second.documents));
+            return Ok(Documents::Moving(second.documents));
         }
         Ok(Documents::Differ {
             found: second.documents,

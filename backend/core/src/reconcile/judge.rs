@@ -47,6 +47,8 @@ pub(super) enum Documents {
     Agree(u64),
     /// They differ, and the index has not read everything yet, or rows changed meanwhile.
     MayCome(u64),
+    /// What differed at first does not any more, and something else does: it is on its way.
+    Moving(u64),
     /// They differ, and the index has read everything.
     Differ {
         /// How many there are.
@@ -96,6 +98,8 @@ pub(super) struct Compared {
     pub(super) findings: Vec<Finding>,
     /// Whether waiting will tell if numbers are lost.
     pub(super) may_be_void: bool,
+    /// Whether the index may lack documents of its rows, for all that is known.
+    pub(super) may_lack_documents: bool,
 }
 
 struct Case {
@@ -126,13 +130,19 @@ pub(super) fn judge(facts: Facts) -> Compared {
     gaps(&facts, &mut case);
     index(&facts, &mut case);
     count(&facts, &mut case);
+    let may_lack_documents = matches!(
+        facts.documents,
+        Documents::Unknown(_) | Documents::MayCome(_)
+    );
     let documents = match facts.documents {
-        Documents::Agree(found) | Documents::MayCome(found) | Documents::Differ { found, .. } => {
-            Some(found)
-        }
+        Documents::Agree(found)
+        | Documents::MayCome(found)
+        | Documents::Moving(found)
+        | Documents::Differ { found, .. } => Some(found),
         Documents::Unknown(_) | Documents::None => None,
     };
     Compared {
+        may_lack_documents,
         may_be_void: facts.gaps == Gaps::MayCome && facts.chat.is_some(),
         drift: Drift {
             token: facts.token,
@@ -214,7 +224,7 @@ fn index(facts: &Facts, case: &mut Case) {
     let live = facts.tally.live;
     match &facts.documents {
         Documents::Agree(_) | Documents::None => {}
-        Documents::MayCome(found) => case.say(
+        Documents::MayCome(found) | Documents::Moving(found) => case.say(
             Verdict::InFlight,
             format!("{found} documents for {live} live messages; the index still reads"),
         ),

@@ -83,7 +83,8 @@ impl Reconciler {
         self.closing.load(Ordering::Acquire)
     }
 
-    fn suspect(&self, chat: ChatKey) {
+    /// Has the next run compare a chat with all its documents.
+    pub fn suspect(&self, chat: ChatKey) {
         let mut suspects = self.suspects.lock();
         if suspects.len() < SUSPECTS_MAX {
             suspects.insert(chat);

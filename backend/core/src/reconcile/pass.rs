@@ -56,6 +56,8 @@ pub(super) struct Pass<'a> {
     later: Vec<ChatKey>,
     /// Steps that the index puts off.
     again: Vec<(Counter, Finding)>,
+    /// Chats of which the index may lack documents in the end, for all that is known.
+    lacking: BTreeSet<ChatKey>,
 }
 
 impl<'a> Pass<'a> {
@@ -68,7 +70,13 @@ impl<'a> Pass<'a> {
             tokens: BTreeSet::new(),
             later: Vec::new(),
             again: Vec::new(),
+            lacking: BTreeSet::new(),
         }
+    }
+
+    /// Whether everything was compared with its documents, and what differed was mended.
+    pub(super) fn has_all_documents(&self) -> bool {
+        self.lacking.is_empty()
     }
 
     /// Whether to go on; asked between any two steps.
@@ -310,6 +318,9 @@ impl<'a> Pass<'a> {
         let mut found: Vec<(Counter, Finding)> = Vec::new();
         for one in compared {
             let verdict: Verdict = one.drift.verdict;
+            if let Some(chat) = key(&one).filter(|_| one.may_lack_documents) {
+                self.lacking.insert(chat);
+            }
             self.progress.change(|entry| entry.run.summary.add(verdict));
             let counter = key(&one).map_or(Counter::Chats(one.drift.token), Counter::Messages);
             found.extend(one.findings.into_iter().map(|finding| (counter, finding)));
@@ -349,7 +360,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn list(&self, counter: Counter, finding: Finding, outcome: Option<Outcome>) {
+    fn list(&mut self, counter: Counter, finding: Finding, outcome: Option<Outcome>) {
         let (token, chat) = match counter {
             Counter::Chats(token) => (token, None),
             Counter::Messages(key) => (key.token, Some(key.chat)),
@@ -359,6 +370,11 @@ impl<'a> Pass<'a> {
             (counter, &outcome)
         {
             self.backend.reconciler().suspect(key);
+        }
+        if let (Counter::Messages(chat), Act::Reindex) = (counter, finding.act)
+            && !matches!(outcome, Some(Outcome::Done | Outcome::Unneeded))
+        {
+            self.lacking.insert(chat);
         }
         self.progress.change(|entry| {
             let run = &mut entry.run;

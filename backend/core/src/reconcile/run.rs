@@ -177,9 +177,8 @@ impl Backend {
         };
         let mut pass = Pass::new(self, &progress, order);
         let ended = pass.all().await;
-        let failed = progress.change(|entry| entry.run.failed + entry.run.waits);
         if ended.is_ok()
-            && failed == 0
+            && pass.has_all_documents()
             && let Err(error) = self.note_whole(&lacking).await
         {
             tracing::warn!(%error, "the index does not note that it is whole again; the next run does");
@@ -251,6 +250,9 @@ impl Backend {
             .map(|now| IndexPosition { whole: true, ..now })
             .collect();
         let nothing = search::Staged::Documents(Vec::new());
+        if whole.is_empty() {
+            return Ok(());
+        }
         self.ports().search.publish(nothing, &whole).await?;
         tracing::warn!(partitions = whole.len(), "the search index is whole again");
         Ok(())

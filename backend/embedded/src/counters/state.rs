@@ -12,7 +12,7 @@ use chat_wire::ids::AppToken;
 
 /// Counters in this process are lost only together with everything that they may have given out and
 /// nobody appended, so there is one generation; a higher one comes only from a recovery that says so.
-const FIRST_GENERATION: u32 = 1;
+pub(super) const FIRST_GENERATION: u32 = 1;
 /// Keys above which those that the store knows are let go.
 pub(super) const KEYS_KEPT: usize = 65_536;
 /// Keys above which nothing more is remembered: the store is far behind.

@@ -277,12 +277,12 @@ async fn last_end(
     Ok(Some(offset(topic, id + records)))
 }
 
-/// The fingerprint of the record at an offset; `None` where it cannot be read.
-pub(crate) async fn fingerprint_at(
+/// The record at an offset; `None` where it cannot be read.
+pub(crate) async fn record_at(
     on: &mut SqliteConnection,
     topic: Topic,
     offset: u64,
-) -> Result<Option<Uuid>, Error> {
+) -> Result<Option<Record>, Error> {
     let one = PollLimits {
         records: 1,
         bytes: 1,
@@ -293,10 +293,8 @@ pub(crate) async fn fingerprint_at(
     let found = super::topic::records(partition, segments, (offset, offset + 1), one);
     // Damage here is met again by whoever has to read it.
     let records = found.unwrap_or_default();
-    Ok(records
-        .first()
-        .filter(|record| record.offset == offset)
-        .map(Record::fingerprint))
+    let mut records = records.into_iter();
+    Ok(records.next().filter(|record| record.offset == offset))
 }
 
 /// Writes the epochs that log and store have agreed upon.

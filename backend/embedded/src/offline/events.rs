@@ -150,9 +150,9 @@ async fn positions(log: &mut SqliteConnection, store: &mut SqliteConnection, rep
             );
             report.found(damage().what(what));
         } else if position.next > extent.start {
-            let found = file::fingerprint_at(log, topic, position.next - 1).await;
-            let (applied, found) = (position.last_uid, found.ok().flatten());
-            if applied.is_some() && found.is_some() && applied != found {
+            let found = file::record_at(log, topic, position.next - 1).await;
+            let found = found.ok().flatten();
+            if found.is_some_and(|found| !found.may_be(position.last_uid)) {
                 report.found(damage().what("the log has another record where it was last"));
             }
         }

@@ -302,17 +302,17 @@ async fn copy_others(
     let mut put_keys: Vec<KeyRow> = Vec::new();
     KEYS.read(store, report, rows::key, |row| put_keys.push(row))
         .await;
-    let mut insert_renumbered: Vec<RenumberedRow> = Vec::new();
+    let mut put_renumbered: Vec<RenumberedRow> = Vec::new();
     RENUMBERED
         .read(store, report, rows::renumbered, |row| {
-            insert_renumbered.push(row);
+            put_renumbered.push(row);
         })
         .await;
     write(
         target,
         Writes {
             put_keys,
-            insert_renumbered,
+            put_renumbered,
             ..Writes::default()
         },
     )

@@ -86,6 +86,18 @@ pub(super) fn message_path(key: MessageKey) -> [u8; MESSAGE] {
     path
 }
 
+/// Undoes [`message_path`]; `None` for a path of another kind.
+pub(super) fn from_message_path(path: &[u8]) -> Option<(ChatKey, u32)> {
+    let (token, rest) = path.split_first_chunk::<APPLICATION>()?;
+    let (chat, rest) = rest.split_first_chunk::<4>()?;
+    let number = u32::from_be_bytes(rest.try_into().ok()?);
+    let chat = ChatKey {
+        token: AppToken::from_bytes(*token),
+        chat: ChatNumber::new(u32::from_be_bytes(*chat))?,
+    };
+    Some((chat, number))
+}
+
 /// The path that all messages of an application, or of one of its chats, share.
 pub(super) fn scope_path(token: AppToken, chat: Option<ChatNumber>) -> Vec<u8> {
     match chat {

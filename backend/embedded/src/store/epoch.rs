@@ -1,13 +1,15 @@
 //! Whether the log is still the one that the positions are of (CORRECTNESS, rule 14).
 
+use chat_core::epochs;
 use chat_core::failpoint::{Failpoint, reach};
-use chat_core::port::log::{Group, LogId, PartitionId, Topic};
+use chat_core::port::log::{Group, LogId, PartitionId, Record, Topic};
 use chat_core::port::search::IndexPosition;
 use chat_core::port::store::{Error, Position};
+use chat_wire::time::Timestamp;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
-use uuid::Uuid;
 
 use super::Rows;
+use super::operate;
 use super::read;
 use super::rows::{EPOCH, POSITION, Values, epoch, position, told};
 use super::sums;
@@ -41,13 +43,13 @@ impl Rows {
     /// the new epoch would put it above later ones.
     ///
     /// `index` is what the index has recorded as read: it is a third memory of the log, beside the
-    /// log itself and the store. `last` are the fingerprints of the records in the log that stand right
-    /// before the positions of the groups, where they can be read.
+    /// log itself and the store. `last` are the records in the log that stand right before the
+    /// positions of the groups, where they can be read.
     pub(crate) async fn agree(
         &self,
         log: &Found,
         index: &[IndexPosition],
-        last: &[Option<Uuid>; Group::ALL.len()],
+        last: &[Option<Record>; Group::ALL.len()],
     ) -> Result<[u32; Topic::ALL.len()], Error> {
         let mut work = self.begin_immediate().await?;
         sound(&mut work.inner).await?;
@@ -93,6 +95,9 @@ impl Rows {
             if known != Some((log.id, epoch)) {
                 put_known(&mut work.inner, topic, log.id, epoch).await?;
             }
+            if change != Change::None {
+                note_raised(&mut work.inner, topic, epoch).await?;
+            }
             epochs[topic as usize] = epoch;
         }
         if raised {
@@ -133,6 +138,16 @@ impl Rows {
     }
 }
 
+/// Remembers when the epoch was raised, for the doctor.
+async fn note_raised(on: &mut SqliteConnection, topic: Topic, epoch: u32) -> Result<(), Error> {
+    let name = epochs::note_name(topic);
+    let before = operate::note(on, &name).await?;
+    let version = before.map_or(0, |note| note.version);
+    let text = epochs::note_text(epoch, Timestamp::now());
+    operate::put_note(on, &name, version, &text).await?;
+    Ok(())
+}
+
 const fn partition(topic: Topic) -> PartitionId {
     PartitionId { topic, index: 0 }
 }
@@ -142,7 +157,7 @@ fn change(
     id: [u8; 16],
     extent: Extent,
     positions: &[(Group, Position)],
-    last: &[Option<Uuid>; Group::ALL.len()],
+    last: &[Option<Record>; Group::ALL.len()],
 ) -> Change {
     if known.is_some_and(|known| known != id) {
         return Change::Recreated;
@@ -154,9 +169,8 @@ fn change(
         return Change::Truncated;
     }
     let differs = |(group, position): &(Group, Position)| {
-        let known = |uid: Option<Uuid>| uid.filter(|uid| !uid.is_nil());
-        let (applied, found) = (known(position.last_uid), known(last[*group as usize]));
-        applied.is_some() && found.is_some() && applied != found
+        let found = last[*group as usize].as_ref();
+        found.is_some_and(|found| !found.may_be(position.last_uid))
     };
     if positions.iter().any(differs) {
         return Change::Replaced;

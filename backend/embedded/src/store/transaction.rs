@@ -60,7 +60,7 @@ fn put(table: &str, columns: &str, keys: usize) -> Bulk {
 static INSERT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| insert("applications", APPLICATION));
 static INSERT_CHATS: LazyLock<Bulk> = LazyLock::new(|| insert("chats", CHAT_WRITTEN));
 static INSERT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| insert("messages", MESSAGE));
-static INSERT_RENUMBERED: LazyLock<Bulk> = LazyLock::new(|| insert("renumbered", RENUMBERED));
+static PUT_RENUMBERED: LazyLock<Bulk> = LazyLock::new(|| put("renumbered", RENUMBERED, 3));
 static PUT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| put("applications", APPLICATION, 1));
 static PUT_CHATS: LazyLock<Bulk> = LazyLock::new(|| put("chats", CHAT_WRITTEN, 2));
 static PUT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| put("messages", MESSAGE, 3));
@@ -137,7 +137,7 @@ impl Transaction for Work {
             insert_messages,
             update_messages,
             put_keys,
-            insert_renumbered,
+            put_renumbered,
         } = writes;
         let application = |values: &mut Values, row| values.application(row);
         let chat = |values: &mut Values, row: ChatRow| {
@@ -158,8 +158,8 @@ impl Transaction for Work {
         .await?;
         run(
             on,
-            &INSERT_RENUMBERED,
-            insert_renumbered,
+            &PUT_RENUMBERED,
+            put_renumbered,
             |values, row: RenumberedRow| {
                 values.renumbered(&row);
                 Ok(())

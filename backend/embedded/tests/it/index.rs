@@ -8,9 +8,10 @@ use chat_core::index::document;
 use chat_core::port::Ports;
 use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::search::{IndexPosition, Indexed, Query};
-use chat_core::port::store::{ChatRow, MessageRow, Position, Writes};
+use chat_core::port::store::{ChatRow, MessageKey, MessageRow, Position, State, Writes};
 use chat_core::text::normalize;
 use chat_embedded::open::{Config, open};
+use chat_wire::ids::MessageNumber;
 use chat_wire::search::Sort;
 use tempfile::TempDir;
 
@@ -180,6 +181,29 @@ async fn an_index_newer_than_the_restored_log_and_store_raises_the_epoch() {
     let ports = opened(&dir).await;
     assert_eq!(epoch(&ports).await, 1);
     assert_eq!(find(&ports, "again").await, [6, 7]);
+}
+
+#[tokio::test]
+async fn numbers_that_only_the_index_remembers_are_not_issued_again() {
+    let (dir, backup) = with_backup().await;
+    let ports = opened(&dir).await;
+    create(&ports, 101..=103, "lost").await;
+    ports.life.close().await;
+    restore(&dir, &backup, &["log.db", "store.db"]);
+    // Also where nothing is created before the next start.
+    for _ in 0..2 {
+        let ports = opened(&dir).await;
+        assert!(find(&ports, "lost").await.is_empty());
+        let row = ports.store.chat(chat(1, 1)).await.unwrap().unwrap();
+        assert_eq!(row.highest, 103);
+        let key = MessageKey {
+            chat: chat(1, 1),
+            number: MessageNumber::new(103).unwrap(),
+        };
+        let reserved = ports.store.message(key).await.unwrap().unwrap();
+        assert_eq!(reserved.state, State::Void);
+        ports.life.close().await;
+    }
 }
 
 #[tokio::test]

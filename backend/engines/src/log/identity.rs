@@ -165,7 +165,7 @@ impl Identity {
         };
         let found = self.reader.read(partition, last, one).await?;
         Ok(match found.first() {
-            Some(record) if record.offset == last && record.fingerprint() == uid => Verdict::Same,
+            Some(record) if record.offset == last && record.may_be(Some(uid)) => Verdict::Same,
             Some(record) if record.offset == last => {
                 Verdict::Another("another record stands where the last applied one was")
             }

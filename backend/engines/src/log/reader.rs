@@ -373,7 +373,8 @@ pub(super) fn record(partition: PartitionId, message: &BorrowedMessage<'_>) -> R
     Record {
         partition,
         offset: u64::try_from(message.offset()).unwrap_or_default(),
-        appended_at: appended_at.unwrap_or_else(Timestamp::now),
+        // The same at every read, also of a record without a time: the fingerprint is made of it.
+        appended_at: appended_at.unwrap_or(Timestamp::UNIX_EPOCH),
         key: message
             .key()
             .map(Bytes::copy_from_slice)

@@ -1,15 +1,18 @@
 //! What the store knows about the log: partition counts, which log the positions are of, epochs.
 
+use chat_core::epochs;
 use chat_core::failpoint::{Failpoint, reach};
 use chat_core::port::log::{Group, PartitionId, Topic};
 use chat_core::port::store::{Error, Position};
 use chat_wire::ids::AppToken;
+use chat_wire::time::Timestamp;
 use sqlx::mysql::MySqlArguments;
 use sqlx::{MySqlConnection, SqlSafeStr};
 
 use super::Rows;
 use super::failure::told;
 use super::lease::{Lease, within};
+use super::operate;
 use super::read;
 use super::rows::{self, Values};
 use super::transaction::command;
@@ -92,6 +95,9 @@ impl Rows {
                 .number(partition.index)
                 .number(epoch);
             execute(on, text, values).await?;
+            if epoch > known.epoch {
+                note_raised(on, topic, epoch).await?;
+            }
             Ok(epoch)
         })
         .await?;
@@ -110,8 +116,16 @@ impl Rows {
             .text(Some(topic.name()));
         let mut lease = Lease::of(&self.pool).await?;
         let known = within(async {
+            let before = known(&mut lease, topic, "").await?;
             execute(&mut lease, text, values).await?;
-            known(&mut lease, topic, "").await
+            let after = known(&mut lease, topic, "").await?;
+            let epoch = |known: &Option<Known>| known.as_ref().map(|known| known.epoch);
+            if let (Some(before), Some(after)) = (epoch(&before), epoch(&after))
+                && after > before
+            {
+                note_raised(&mut lease, topic, after).await?;
+            }
+            Ok(after)
         })
         .await?;
         lease.release();
@@ -181,6 +195,16 @@ impl Rows {
         lease.release();
         Ok(generation)
     }
+}
+
+/// Remembers when the epoch was raised, for the doctor. Whoever raised it meanwhile has noted it as well.
+async fn note_raised(on: &mut MySqlConnection, topic: Topic, epoch: u32) -> Result<(), Error> {
+    let name = epochs::note_name(topic);
+    let before = operate::note(on, &name).await?;
+    let version = before.map_or(0, |note| note.version);
+    let text = epochs::note_text(epoch, Timestamp::now());
+    operate::put_note(on, &name, version, &text).await?;
+    Ok(())
 }
 
 async fn known(on: &mut MySqlConnection, topic: Topic, lock: &str) -> Result<Option<Known>, Error> {

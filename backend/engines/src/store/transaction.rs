@@ -58,7 +58,7 @@ fn put(table: &str, columns: &str, keys: usize) -> Bulk {
 static INSERT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| insert("applications", APPLICATION));
 static INSERT_CHATS: LazyLock<Bulk> = LazyLock::new(|| insert("chats", CHAT_WRITTEN));
 static INSERT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| insert("messages", MESSAGE));
-static INSERT_RENUMBERED: LazyLock<Bulk> = LazyLock::new(|| insert("renumbered", RENUMBERED));
+static PUT_RENUMBERED: LazyLock<Bulk> = LazyLock::new(|| put("renumbered", RENUMBERED, 3));
 static PUT_APPLICATIONS: LazyLock<Bulk> = LazyLock::new(|| put("applications", APPLICATION, 1));
 static PUT_CHATS: LazyLock<Bulk> = LazyLock::new(|| put("chats", CHAT_WRITTEN, 2));
 static PUT_MESSAGES: LazyLock<Bulk> = LazyLock::new(|| put("messages", MESSAGE, 3));
@@ -127,7 +127,7 @@ impl Transaction for Work {
                 insert_messages,
                 update_messages,
                 put_keys,
-                insert_renumbered,
+                put_renumbered,
             } = writes;
             run(
                 on,
@@ -148,13 +148,7 @@ impl Transaction for Work {
             run(on, &INSERT_MESSAGES, &insert_messages, Values::message).await?;
             run(on, &PUT_MESSAGES, &update_messages, Values::message).await?;
             run(on, &PUT_KEYS, &put_keys, Values::key).await?;
-            run(
-                on,
-                &INSERT_RENUMBERED,
-                &insert_renumbered,
-                Values::renumbered,
-            )
-            .await
+            run(on, &PUT_RENUMBERED, &put_renumbered, Values::renumbered).await
         };
         within(async move { write.await.map_err(|error| told_insert(error, missed)) }).await
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use chat_core::port::log::{PartitionId, PollLimits, Record};
+use chat_core::port::store::Position;
+use uuid::Uuid;
 
 /// Of a batch a worker takes so small a part while it rests in between: many short rests keep its share as
 /// well as a few long ones.
@@ -15,6 +17,8 @@ pub struct Work {
     pub partition: PartitionId,
     /// Offset from which they were read.
     pub first: u64,
+    /// Fingerprint of the record before that, where it is known.
+    pub before: Option<Uuid>,
     /// In order of offset.
     pub records: Vec<Record>,
 }
@@ -34,12 +38,32 @@ pub(super) const fn part(limits: PollLimits) -> PollLimits {
 /// Where each partition is read on: a consumer hands out records without a gap from where it was sought,
 /// so the place from which a batch was read is known without asking.
 #[derive(Debug, Default)]
-pub(super) struct ReadPositions(BTreeMap<PartitionId, u64>);
+pub(super) struct ReadPositions(BTreeMap<PartitionId, ReadPosition>);
+
+/// Where a partition is read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReadPosition {
+    /// Offset of the next record.
+    pub(super) next: u64,
+    /// Fingerprint of the record before it, where that was read, or compared with the stored position.
+    last: Option<Uuid>,
+}
+
+impl ReadPosition {
+    /// Whether the store has applied just what was read, but says that another record was the last one: it went
+    /// back to a time when the log was another one, and was as long.
+    pub(super) fn is_of_another_log(&self, stored: &Position) -> bool {
+        let known = |fingerprint: Option<Uuid>| fingerprint.filter(|known| !known.is_nil());
+        let (read, applied) = (known(self.last), known(stored.last_uid));
+        stored.next == self.next && read.is_some() && applied.is_some() && read != applied
+    }
+}
 
 impl ReadPositions {
-    /// Notes that a partition is read from here on.
-    pub(super) fn seek(&mut self, partition: PartitionId, next: u64) {
-        self.0.insert(partition, next);
+    /// Notes that a partition is read from here on, where the store says that the group is at `stored`.
+    pub(super) fn seek(&mut self, partition: PartitionId, next: u64, stored: &Position) {
+        let last = stored.last_uid.filter(|_| stored.next == next);
+        self.0.insert(partition, ReadPosition { next, last });
     }
 
     /// Forgets partitions that belong to somebody else.
@@ -50,11 +74,9 @@ impl ReadPositions {
     }
 
     /// All partitions, with where they are read on.
-    pub(super) fn all(&self) -> Vec<(PartitionId, u64)> {
-        self.0
-            .iter()
-            .map(|(partition, next)| (*partition, *next))
-            .collect()
+    pub(super) fn all(&self) -> Vec<(PartitionId, ReadPosition)> {
+        let all = self.0.iter();
+        all.map(|(partition, read)| (*partition, *read)).collect()
     }
 
     /// Adds records of one partition to a batch.
@@ -63,18 +85,25 @@ impl ReadPositions {
             return;
         };
         let partition = begin.partition;
-        let behind = end.offset + 1;
+        let read = ReadPosition {
+            next: end.offset + 1,
+            last: Some(end.fingerprint()),
+        };
         // A record that is told again begins the batch earlier than it was expected.
-        let expected = self.0.insert(partition, behind);
-        let first = expected.unwrap_or(begin.offset).min(begin.offset);
+        let expected = self.0.insert(partition, read);
+        let first = expected.map_or(begin.offset, |expected| expected.next.min(begin.offset));
+        let before = expected.filter(|expected| expected.next == first);
         match work.iter_mut().find(|one| one.partition == partition) {
             Some(one) => {
-                one.first = one.first.min(first);
+                if first < one.first {
+                    (one.first, one.before) = (first, None);
+                }
                 one.records.extend(more);
             }
             None => work.push(Work {
                 partition,
                 first,
+                before: before.and_then(|before| before.last),
                 records: more,
             }),
         }
@@ -139,7 +168,7 @@ mod tests {
     #[test]
     fn records_of_a_partition_stay_together_and_in_order() {
         let (mut work, mut read) = (Vec::new(), ReadPositions::default());
-        read.seek(records(1, 0, &[1])[0].partition, 4);
+        read.seek(records(1, 0, &[1])[0].partition, 4, &Position::START);
         read.add(&mut work, records(1, 5, &[1, 1]));
         read.add(&mut work, records(0, 9, &[1]));
         read.add(&mut work, Vec::new());
@@ -157,8 +186,29 @@ mod tests {
         assert_eq!(size(&work), (4, 4));
         // Where it was read from, also where the log has no record of that offset.
         assert_eq!((work[0].first, work[1].first), (4, 9));
-        let behind: Vec<u64> = read.all().into_iter().map(|(_, next)| next).collect();
+        let behind: Vec<u64> = read.all().iter().map(|(_, read)| read.next).collect();
         assert_eq!(behind, [10, 8]);
+    }
+
+    #[test]
+    fn a_position_of_another_log_is_told_by_its_last_record() {
+        let mut read = ReadPositions::default();
+        let batch = records(0, 5, &[1, 2]);
+        let last = Some(batch[1].fingerprint());
+        read.seek(batch[0].partition, 5, &Position::START);
+        let stored = |next, last_uid| Position {
+            next,
+            epoch: 0,
+            last_uid,
+        };
+        let other = Some(Uuid::from_u128(7));
+        assert!(!read.all()[0].1.is_of_another_log(&stored(5, other)));
+        read.add(&mut Vec::new(), batch);
+        let read = read.all()[0].1;
+        assert!(read.is_of_another_log(&stored(7, other)));
+        for same in [stored(7, last), stored(7, None), stored(6, other)] {
+            assert!(!read.is_of_another_log(&same), "{same:?}");
+        }
     }
 
     #[test]

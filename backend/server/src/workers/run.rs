@@ -218,7 +218,7 @@ async fn consume<J: Job + 'static>(
             };
             let work = match work {
                 Ok(work) => work,
-                Err(Failure::Gaps(gaps)) if gaps.iter().all(Gap::is_of_one_log) => {
+                Err(Failure::Gaps(gaps)) if gaps.iter().all(|gap| gap.is_of_one_log) => {
                     // What was fetched meanwhile lies behind the gap too.
                     read_again(ports, job.as_ref(), consumer, &mut read).await?;
                     ahead = Ahead::NOTHING;
@@ -303,7 +303,7 @@ async fn heed<J: Job>(
             for partition in partitions {
                 let position = ports.store.position(job.group(), partition).await?;
                 let next = job.resume(partition, position).await?;
-                seek(job.group(), consumer, read, partition, next).await?;
+                seek(job.group(), consumer, read, (partition, next), &position).await?;
             }
         }
         Polled::Gone {
@@ -331,10 +331,10 @@ async fn seek(
     group: Group,
     consumer: &mut dyn Consumer,
     read: &mut ReadPositions,
-    partition: PartitionId,
-    next: u64,
+    (partition, next): (PartitionId, u64),
+    stored: &Position,
 ) -> Result<(), Failure> {
-    read.seek(partition, next);
+    read.seek(partition, next, stored);
     match consumer.seek(partition, next).await {
         Err(log::Error::OutOfRange { asked, start }) if asked < start => {
             stopped(group, partition, asked, start);
@@ -344,8 +344,8 @@ async fn seek(
     Ok(())
 }
 
-/// Reads every partition again from where the store says that the group is: the store was put back to
-/// an earlier state, as by a failover or a restored backup. To apply a record again changes nothing.
+/// Reads every partition again from where the job resumes: what it writes beside the store was put back to an
+/// earlier state. To apply a record again changes nothing.
 async fn read_again<J: Job>(
     ports: &Ports,
     job: &J,
@@ -355,25 +355,25 @@ async fn read_again<J: Job>(
     for (partition, behind) in read.all() {
         let stored = ports.store.position(job.group(), partition).await?;
         let next = job.resume(partition, stored).await?;
-        if next != behind {
+        if next != behind.next {
             tracing::error!(
                 group = job.group().name(),
                 topic = partition.topic.name(),
                 partition = partition.index,
                 from = next,
-                to = behind,
-                "what was read is not what is stored: the store or the index was put back to an earlier \
-                 state; the records in between are read again"
+                to = behind.next,
+                "the index has not what was read: it was put back to an earlier state; the records in \
+                 between are read again"
             );
         }
-        seek(job.group(), consumer, read, partition, next).await?;
+        seek(job.group(), consumer, read, (partition, next), &stored).await?;
     }
     Ok(())
 }
 
 /// Compares where each partition is read with where the store says that the group is. Records come behind
 /// a gap only if any come at all, so a worker without records has to look by itself; and a store that says
-/// that it is beyond the end of the log passes over records without a word.
+/// that it is beyond the end of the log, or at a record of another log, passes over records without a word.
 async fn compare<J: Job>(
     ports: &Ports,
     job: &J,
@@ -390,19 +390,26 @@ async fn compare<J: Job>(
         let stored = found.map_or(Position::START, |(_, position)| *position);
         let end = ranges.get(partition.index as usize).map(|(_, end)| *end);
         let is_beyond = end.is_some_and(|end| stored.next > end);
-        if stored.next > 0 && (stored.epoch != epoch || is_beyond) {
-            let first = behind;
-            return Err(Failure::Gaps(vec![Gap {
-                partition,
-                stored,
-                first,
-                epoch,
-            }]));
+        let gap = Gap {
+            partition,
+            stored,
+            first: behind.next,
+            epoch,
+            is_of_one_log: false,
+        };
+        if stored.next > 0
+            && (stored.epoch != epoch || is_beyond || behind.is_of_another_log(&stored))
+        {
+            return Err(Failure::Gaps(vec![gap]));
         }
         if !is_idle {
             continue;
         }
-        if job.resume(partition, stored).await? < behind {
+        if job.resume(partition, stored).await? < behind.next {
+            // Only what the job writes elsewhere is read again without comparing log and position.
+            if stored.next < behind.next {
+                return Err(Failure::Gaps(vec![gap]));
+            }
             return read_again(ports, job, consumer, read).await;
         }
     }

@@ -29,6 +29,9 @@ const PACE: Pace = Pace {
 /// Pause between two looks at the store's position.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// How often rows are read again that do not say what their records say.
+const TRIES: u32 = 200;
+
 /// How often a job that waits for the store looks whether the log still has its records.
 const LOOK_AT_LOG: Duration = Duration::from_millis(500);
 
@@ -81,6 +84,7 @@ impl SearchJob {
                     },
                     first: batch.first,
                     epoch: batch.epoch,
+                    is_of_one_log: true,
                 });
             }
             positions.push(IndexPosition {
@@ -116,6 +120,7 @@ impl SearchJob {
             },
             first: batch.first,
             epoch: batch.epoch,
+            is_of_one_log: false,
         };
         let gaps: Vec<Gap> = batches.iter().filter(is_gone).map(gap).collect();
         match gaps.is_empty() {
@@ -193,7 +198,15 @@ impl Job for SearchJob {
                 next
             }
             Recorded::Foreign { epoch: theirs } => {
-                let raised = ports.log.raise_epoch(partition.topic, theirs).await?;
+                // Documents of every partition carry revisions of the topic's epochs.
+                let of_topic = known
+                    .iter()
+                    .filter(|read| read.partition.topic == partition.topic);
+                let highest = of_topic.map(|read| read.epoch).max().unwrap_or(theirs);
+                let raised = ports
+                    .log
+                    .raise_epoch(partition.topic, highest.max(theirs))
+                    .await?;
                 tracing::error!(
                     topic = partition.topic.name(),
                     partition = partition.index,
@@ -220,13 +233,30 @@ impl Job for SearchJob {
         let decoded = work.iter().map(|work| {
             let records = work.records.clone();
             // The store group alone buries what cannot be read (rule 7).
-            let (batch, _poison) =
+            let (mut batch, _poison) =
                 Batch::decode(self.group(), work.partition, epoch, work.first, records);
+            batch.follow(work.before);
             batch
         });
         let batches: Vec<Batch> = decoded.collect();
         let mut looked_at = Instant::now();
-        while !index::ready(ports, &batches).await? {
+        let mut tries = 0;
+        let documents = loop {
+            if index::ready(ports, &batches).await? {
+                let found = index::applied_documents(ports, &batches).await?;
+                // A store that goes back in between has not what it had applied.
+                let is_still_ready = index::ready(ports, &batches).await?;
+                if let Some(found) = found.filter(|_| is_still_ready) {
+                    break found;
+                }
+                tries += 1;
+                if tries >= TRIES && is_still_ready {
+                    tracing::error!(
+                        "rows of applied records are damaged or missing; the others are indexed without them"
+                    );
+                    break index::documents(ports, &batches).await?;
+                }
+            }
             if looked_at.elapsed() >= LOOK_AT_LOG {
                 looked_at = Instant::now();
                 self.still_there(&batches).await?;
@@ -236,8 +266,7 @@ impl Job for SearchJob {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 () = self.stop.cancelled() => return Err(Failure::Stopped),
             }
-        }
-        let documents = index::documents(ports, &batches).await?;
+        };
         let staged = index::stage(ports, documents).await?;
         Ok(Ready { batches, staged })
     }

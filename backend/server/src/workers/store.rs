@@ -8,12 +8,15 @@ use chat_core::apply::{
     self, Batch, Conflict, Decoded, Homeless, Numbers, Outcome, Poison, Range, Report,
 };
 use chat_core::backend::Backend;
+use chat_core::error::Error;
 use chat_core::event::Event;
 use chat_core::failpoint::{Failpoint, reach};
+use chat_core::index;
 use chat_core::letters::Burial;
 use chat_core::port::counters::{Counter, Grant, Take, Taken};
-use chat_core::port::log::{Group, PartitionId, PollLimits, Record};
-use chat_core::port::store;
+use chat_core::port::log::{Group, PartitionId, PollLimits, Record, Topic};
+use chat_core::port::search::IndexPosition;
+use chat_core::port::store::{self, ChatKey};
 use futures_util::future::join_all;
 
 use crate::telemetry::{GroupName, Metrics};
@@ -78,6 +81,9 @@ impl StoreJob {
                 Outcome::Applied(report) => {
                     reach(Failpoint::ApplyCommitSignal);
                     self.count(&report);
+                    for chat in &report.displaced {
+                        self.backend.reconciler().suspect(*chat);
+                    }
                     // A hint that nobody waits for here: the next batch should not.
                     let signals = Arc::clone(&ports.signals);
                     tokio::spawn(async move { signals.publish(&report.subjects).await });
@@ -93,6 +99,11 @@ impl StoreJob {
                             let raised = self.backend.raise(counter, 0).await;
                             raised.map_err(Failure::Rules)?;
                         }
+                        if homeless.is_displaced
+                            && let Err(error) = self.index_lacks(homeless.chat).await
+                        {
+                            tracing::warn!(%error, "the index does not note that it will lack a message");
+                        }
                         let range = self.range_for(homeless).await?;
                         self.answer_anew(homeless, range.first).await?;
                         numbers.insert(homeless, range);
@@ -102,6 +113,24 @@ impl StoreJob {
             }
         }
         Err(store::Error::Unavailable("messages find no free number".into()).into())
+    }
+
+    /// Notes that the index will lack a message of this chat whose number changes, until a reconciliation has
+    /// indexed the rows again: no record tells the index of its new number.
+    async fn index_lacks(&self, chat: ChatKey) -> Result<(), Failure> {
+        let ports = self.backend.ports();
+        let key = Event::message_key(chat);
+        let partition = ports.log.partition_of(Topic::Messages, &key).await?;
+        let known = ports.search.positions().await.map_err(Error::from)?;
+        if let Some(own) = known.into_iter().find(|own| own.partition == partition) {
+            let nothing = index::stage(ports, Vec::new()).await?;
+            let lacking = IndexPosition {
+                whole: false,
+                ..own
+            };
+            index::publish(ports, nothing, &[lacking]).await?;
+        }
+        Ok(())
     }
 
     /// Lets the idempotency key of a create be answered with the numbers that it gets now. Before they
@@ -147,30 +176,35 @@ impl StoreJob {
             first,
             records: decoded,
             reserved,
+            seen,
             ..
         } = batch;
         // Each begins where the one before it ended, so that what is poison between them is passed too.
-        let single = |records: Vec<Decoded>, reserved: Vec<Decoded>, offset: u64, last_uid| Batch {
-            group,
-            partition,
-            epoch,
-            first,
-            records,
-            reserved,
-            touched: Vec::new(),
-            next: offset + 1,
-            last_uid,
+        let single = |records: Vec<Decoded>, reserved: Vec<Decoded>, offset: u64| {
+            let at = seen.binary_search_by_key(&offset, |(offset, _)| *offset);
+            Batch {
+                group,
+                partition,
+                epoch,
+                first,
+                records,
+                reserved,
+                touched: Vec::new(),
+                next: offset + 1,
+                last_uid: at.ok().map(|at| seen[at].1),
+                seen: seen.clone(),
+            }
         };
         let mut reserved = reserved.into_iter().peekable();
         for one in decoded {
-            let (offset, uid) = (one.offset, Some(one.uid));
+            let offset = one.offset;
             // In the order of the log: a position that has passed a reservation never comes back to it.
             while let Some(before) = reserved.next_if(|before| before.offset < offset) {
-                let (offset, uid) = (before.offset, Some(before.uid));
-                self.reserve(single(Vec::new(), vec![before], offset, uid))
+                let offset = before.offset;
+                self.reserve(single(Vec::new(), vec![before], offset))
                     .await?;
             }
-            let alone = [single(vec![one.clone()], Vec::new(), offset, uid)];
+            let alone = [single(vec![one.clone()], Vec::new(), offset)];
             let mut applied = self.apply(&alone).await;
             if let Err(Failure::Store(store::Error::Refused(_))) = applied {
                 // Perhaps a row is there that the chat's highest number denies.
@@ -196,13 +230,12 @@ impl StoreJob {
                 Event::MessagesCreated(_) | Event::ChatCreated(_) => vec![one],
                 _ => Vec::new(),
             };
-            self.reserve(single(Vec::new(), own, offset, uid)).await?;
+            self.reserve(single(Vec::new(), own, offset)).await?;
             self.count_dead(dead);
         }
         for last in reserved {
-            let (offset, uid) = (last.offset, Some(last.uid));
-            self.reserve(single(Vec::new(), vec![last], offset, uid))
-                .await?;
+            let offset = last.offset;
+            self.reserve(single(Vec::new(), vec![last], offset)).await?;
         }
         Ok(())
     }
@@ -300,6 +333,7 @@ impl StoreJob {
             touched: Vec::new(),
             next: batch.next,
             last_uid: batch.last_uid,
+            seen: batch.seen.clone(),
         };
         self.apply_one_by_one(batch, records).await?;
         self.apply(&[rest]).await.map(drop)
@@ -331,7 +365,10 @@ impl Job for StoreJob {
         let epoch = self.backend.ports().log.epoch(self.group.topic()).await?;
         let decode = |work: &Work| {
             let records = work.records.clone();
-            Batch::decode(self.group, work.partition, epoch, work.first, records)
+            let (mut batch, poison) =
+                Batch::decode(self.group, work.partition, epoch, work.first, records);
+            batch.follow(work.before);
+            (batch, poison)
         };
         Ok(work.iter().map(decode).collect())
     }

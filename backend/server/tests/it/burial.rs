@@ -185,6 +185,7 @@ impl Worker {
         Work {
             partition: MESSAGES,
             first: from,
+            before: None,
             records: self.ports.log.read(MESSAGES, from, LIMITS).await.unwrap(),
         }
     }

@@ -147,6 +147,9 @@ async fn stored(events: &[(Uuid, Event)], cuts: &[usize], back: usize) -> Stored
             touched: Vec::new(),
             next: next as u64,
             last_uid: Some(events[next - 1].0),
+            seen: (first..next)
+                .map(|offset| (offset as u64, events[offset].0))
+                .collect(),
         };
         let mut numbers = Numbers::new();
         loop {
@@ -197,29 +200,27 @@ async fn check(world: &World, store: &SimStore) {
     });
 }
 
-/// Lines that must be somewhere: those of every create, unless the log tells that nobody can have been
-/// told of it, because a create of a higher generation has its number or its key.
+/// Lines that must be somewhere: those of every create, unless an earlier record of a higher generation has its
+/// idempotency key and says the same. A create of a lower generation may have been acknowledged whatever else has
+/// its number: counters can go back behind a recovery.
 fn must_be_there(events: &[(Uuid, Event)]) -> BTreeMap<Uuid, String> {
     let creates = || {
-        events.iter().filter_map(|(uid, event)| match event {
-            Event::MessagesCreated(event) => Some((*uid, event)),
+        let all = events.iter().enumerate();
+        all.filter_map(|(offset, (uid, event))| match event {
+            Event::MessagesCreated(event) => Some((offset, *uid, event)),
             _ => None,
         })
     };
     let mut there = BTreeMap::new();
-    for (uid, event) in creates() {
-        let is_outdone = creates().any(|(other, of)| {
-            let overlaps = of.first.get() <= event.last() && event.first.get() <= of.last();
+    for (offset, uid, event) in creates() {
+        let is_outdone = creates().any(|(at, other, of)| {
             let same_key = of.key.is_some() && of.key == event.key;
-            other != uid && of.generation > event.generation && (overlaps || same_key)
+            let is_higher = other != uid && of.generation > event.generation;
+            is_higher && at < offset && same_key
         });
         if !is_outdone {
-            there.extend(
-                event
-                    .messages
-                    .iter()
-                    .map(|line| (line.uid, line.body.clone())),
-            );
+            let lines = event.messages.iter();
+            there.extend(lines.map(|line| (line.uid, line.body.clone())));
         }
     }
     there

@@ -1,8 +1,11 @@
 //! `/admin/doctor`: what the server finds out about what it stands on.
 
+use std::convert::Infallible;
+
 use axum::extract::State;
-use chat_core::examine;
+use chat_core::{epochs, examine};
 use chat_wire::admin::doctor::Diagnosis;
+use chat_wire::time::Timestamp;
 
 use crate::http::admin::{Admin, health};
 use crate::http::serve::Answer;
@@ -13,7 +16,11 @@ const APPENDS_HINT: &str =
 
 /// Lag, drift and dead letters have answers of their own.
 pub(super) async fn show(State(admin): State<Admin>) -> Answer<Diagnosis> {
-    let mut checks = admin.backend.ports().life.examine().await;
+    let ports = admin.backend.ports();
+    let mut checks = ports.life.examine().await;
+    let epochs =
+        async { Ok::<_, Infallible>(vec![epochs::examine(ports, Timestamp::now()).await]) };
+    checks.extend(examine::bounded("log", "see the checks of the store", epochs).await);
     checks.extend(health::creates(&admin.backend).map(|creates| {
         let detail = creates.detail.unwrap_or_default();
         examine::failed("log.appends", detail, APPENDS_HINT)
