@@ -39,7 +39,7 @@ pub(super) async fn apply(
                 continue;
             }
             // The number was reissued by a recovery: of the two creates only the later generation
-            // can have been acknowledged (rule 5).
+            // can have been acknowledged (invariant: late-append).
             Some((Presence::Live, _, generation)) if generation > event.generation => {
                 report.superseded += 1;
                 continue;

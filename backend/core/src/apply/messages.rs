@@ -1,4 +1,6 @@
-//! Applying `message.*`: identity is written once, content goes by highest revision (rule 6).
+//! Applying `message.*`: identity is written once, content goes by the highest revision.
+//!
+//! See invariant: identity-and-content.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -276,7 +278,8 @@ impl Work {
             }
             Some(_) if new.generation > old.generation => {
                 // Recovery reissued the number: the create of the lower generation was never
-                // acknowledged, so what was stored makes way (rule 5).
+                // acknowledged, so what was stored makes way
+                // (invariant: late-append).
                 let key = old.key;
                 *old = new;
                 mark(change);
