@@ -124,7 +124,7 @@ impl Backend {
                 return Ok(());
             }
             // An acknowledgement that came late is as good as none: a recovery may have gone on
-            // without it (rule 5). Where the counters took most of the time, the log is not to blame.
+            // without it (invariant: late-append). Where the counters took most of the time, the log is not to blame.
             Ok(Ok(_)) | Err(_) if left < self.settings().create_deadline / 2 => {
                 return Err(Error::NotAcknowledged);
             }

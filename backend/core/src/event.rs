@@ -441,7 +441,7 @@ const OFFSET_BITS: u32 = 40;
 /// Bits of an epoch, so that a revision fits a signed number of 64 bits, as stores have them.
 const EPOCH_BITS: u32 = 63 - OFFSET_BITS;
 
-/// Orders all events of one record (DESIGN, section 3).
+/// Orders all events of one record: the epoch of the topic in the high bits, the offset in the low ones.
 #[must_use]
 pub const fn revision(epoch: u32, offset: u64) -> u64 {
     ((epoch as u64) << OFFSET_BITS) + offset + 1

@@ -1,4 +1,4 @@
-//! Indexing: a record says only what changed; what is indexed is the row (rule 2).
+//! Indexing: a record says only what changed; what is indexed is the row (invariant: index-from-rows).
 
 use std::collections::{HashMap, HashSet};
 

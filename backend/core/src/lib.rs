@@ -1,6 +1,6 @@
 //! The rules of the chat backend, over five ports: accept, apply, search, recover, settle.
 //!
-//! Decisions live here and loops do not; nothing in this crate knows HTTP or an engine.
+//! What runs periodically is scheduled by `chat-server`. Nothing in this crate knows HTTP or an engine.
 
 pub mod accept;
 pub mod appends;

@@ -1,7 +1,8 @@
 //! Recovery: puts back counters that are missing, from the store and, where they may have been lost, from the log.
 //!
-//! The counters are a cache (DESIGN, section 6). What the store alone says would reissue the numbers
-//! that are still in the log; who may lose counters therefore reads the log's tail too (rule 16).
+//! The counters are a cache: losing them loses nothing. The store alone would reissue the numbers that are
+//! still in the log, so an adapter that may lose counters also reads the log's tail
+//! (invariant: recovery-reads-log).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use crate::port::counters::{Counter, Floor};
 use crate::port::store::ChatKey;
 use crate::tail::Tails;
 
-/// How long "there is no such application" is remembered (rule 17).
+/// How long "there is no such application" is remembered (invariant: unknown-is-cheap).
 const ABSENT_FOR: Duration = Duration::from_secs(1);
 /// How many of those are remembered.
 const ABSENT_MAX: usize = 10_000;

@@ -1,7 +1,7 @@
 //! Search: candidates from the index, the truth from the store.
 //!
 //! The index may answer with too much and may lag behind; every hit is checked against the stored body
-//! (rule 20), and how far the index lags is part of the answer.
+//! (invariant: hits-are-verified), and how far the index lags is part of the answer.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
 //! The log's tail: what has been acknowledged and may not be in the store yet, as far as a recovery
-//! needs it (CORRECTNESS, rule 16: recovery waits for no worker, it reads the log itself).
+//! needs it. A recovery waits for no worker; it reads the log itself (invariant: recovery-reads-log).
 
 use std::collections::HashMap;
 use std::sync::Arc;

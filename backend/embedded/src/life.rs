@@ -68,8 +68,8 @@ impl Estate {
             if !self.log.prunable(topic, below, before).await? {
                 continue;
             }
-            // What leaves the log must stand in the store's own file first (rule 11): the positions
-            // above were committed before this checkpoint.
+            // What leaves the log must be in the store's own file first, synced, or a crash could take
+            // both. The positions above were committed before this checkpoint.
             if !checkpointed && !self.rows.checkpoint().await? {
                 return Ok(());
             }

@@ -358,7 +358,8 @@ fn scope(token: AppToken, chat: Option<ChatNumber>) -> Value {
 }
 
 /// A text is the conjunction of its longest grams; one of two characters is how a gram begins, and one character
-/// is a gram itself. What has all of them need not have them in that order: the body decides (rule 20).
+/// is a gram itself. What has all of them need not have them in that order: the body decides
+/// (invariant: hits-are-verified).
 fn grams(text: &str) -> Value {
     let mut longest: Vec<&str> = text::grams(text, text::MAX_GRAM_CHARS).collect();
     longest.sort_unstable();

@@ -1,4 +1,6 @@
-//! Applying `message.*`: identity is written once, content goes by highest revision (rule 6).
+//! Applying `message.*`: identity is written once, content goes by the highest revision.
+//!
+//! See invariant: identity-and-content.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -280,7 +282,7 @@ impl Work {
             Some(uid) if new.generation > old.generation => {
                 // Recovery reissued the number: the create of the lower generation came late and was not
                 // acknowledged, so what was stored makes way. It is kept all the same, under another number:
-                // counters that went back unnoticed may have acknowledged both.
+                // counters that went back unnoticed may have acknowledged both (invariant: late-append).
                 let chat = new.key.chat;
                 let before = std::mem::replace(old, new);
                 mark(change);

@@ -62,7 +62,8 @@ pub struct Batch {
     pub first: u64,
     /// The good ones, in order.
     pub records: Vec<Decoded>,
-    /// Creates whose content cannot be read or stored: their numbers stay theirs (rule 7).
+    /// Creates whose content cannot be read or stored: their numbers stay theirs
+    /// (invariant: dead-letters-keep-numbers).
     pub reserved: Vec<Decoded>,
     /// What records were about that cannot be read, where that is known: the store may hold more of it
     /// than the record says.
@@ -178,7 +179,8 @@ pub struct Report {
     pub changed: u64,
     /// Events that had been applied before, or are older than what is stored.
     pub repeated: u64,
-    /// Creates that found their number taken and got another one. Never expected: see CORRECTNESS, rule 10.
+    /// Creates that found their number taken and got another one, which is never expected
+    /// (invariant: renumber-from-counter).
     pub renumbered: u64,
     /// Creates that lost to one of a higher generation with the same idempotency key, and dead letters whose
     /// number was given again; none of them was acknowledged.
@@ -268,7 +270,8 @@ pub enum Outcome {
 }
 
 /// Applies batches of different partitions of one group in one transaction: it has the position of each
-/// locked, skips what lies below, and moves all of them together (rule 1).
+/// locked, skips what lies below, and moves all of them together
+/// (invariant: positions-in-store).
 ///
 /// # Errors
 /// Those of the store; nothing was written then.

@@ -3,7 +3,7 @@
 //! A decision is a row of the store, written before and after the append of a replay. A process that
 //! dies in between leaves an intention, and after a while somebody else may replay the letter again.
 //! That second record changes nothing: it carries the origin of the first, so that its revision is the
-//! same, and a create is known by its uid (CORRECTNESS, rule 7). Appended twice, stored once.
+//! same, and a create is known by its uid. Appended twice, it is stored once (invariant: replays-keep-origin).
 
 use std::collections::HashMap;
 use std::sync::Arc;

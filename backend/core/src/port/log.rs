@@ -325,7 +325,8 @@ pub enum Polled {
     /// Records of one partition, in order, without a gap that was not made by retention.
     Records(Vec<Record>),
     /// Retention removed records of this partition before they were read. Nothing more comes of it
-    /// until it is sought where there is something; the other partitions go on (rule 15).
+    /// until it is sought where there is something; the other partitions go on
+    /// (invariant: gone-records-stop).
     Gone {
         /// The partition.
         partition: PartitionId,

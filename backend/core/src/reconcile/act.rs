@@ -92,8 +92,8 @@ impl Backend {
         done.unwrap_or_else(|error| failed(&error))
     }
 
-    /// Locks the chat's row, counts, sets (CORRECTNESS, rule 25): who applies waits for the lock, so
-    /// that nothing is counted twice or not at all.
+    /// Locks the chat's row, counts, then sets the count. A worker that applies records of the chat waits
+    /// for the lock, so nothing is counted twice or missed (invariant: counts-under-lock).
     async fn set_messages_count(&self, chat: ChatKey) -> Result<Outcome, Error> {
         let mut tx = self.ports().store.begin_free().await?;
         let Some(mut row) = tx.chats(&[chat]).await?.pop() else {

@@ -208,7 +208,7 @@ impl Backend {
                 }
                 (Some(document), _) => documents.push(document),
                 // Its number was never used, or is void: the document becomes a tombstone under its
-                // own revision, which a delete would forget (CORRECTNESS, rule 21).
+                // own revision, which a delete would forget (invariant: tombstones-stay).
                 (None, Difference::Orphan(_, revision)) => documents.push(Document {
                     key,
                     revision: *revision,

@@ -1,5 +1,5 @@
 //! Reconciliation: what the counters, the rows, the count columns, the log and the index say of each
-//! other, and mending what differs (DESIGN, section 8).
+//! other, and mending what differs.
 //!
 //! `compare` asks, `judge` decides, `act` mends; `walk` goes along what is to be compared, `run` and
 //! `pass` carry an order out and `book` keeps it to one run at a time across all processes. What is in flight is not

@@ -1,4 +1,4 @@
-//! Whether the log is still the one that the positions are of (CORRECTNESS, rule 14).
+//! Whether the log is still the one that the positions are of (invariant: log-identity).
 
 use chat_core::epochs;
 use chat_core::failpoint::{Failpoint, reach};

@@ -313,7 +313,7 @@ async fn retention_removes_what_all_have_passed() {
     let after = size(dir.path());
     assert!(after < before / 2, "{before} bytes before, {after} after");
 
-    // Emptied, and the next offset is known all the same (rule 11).
+    // Emptied, and the next offset is known all the same (invariant: offsets-never-repeat).
     let ports = impatient(&dir).await;
     assert_eq!(ports.log.range(PLACE).await.unwrap(), (300, 300));
     assert_eq!(ports.log.epoch(Topic::Messages).await.unwrap(), 0);

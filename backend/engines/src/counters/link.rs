@@ -1,8 +1,8 @@
 //! A connection to Redis that knows which server it leads to.
 //!
 //! Counters that went back (another server was promoted, an old dump was loaded) are found by the
-//! server's run and replication ids, which every counter carries (CORRECTNESS, rule 4). Asking for
-//! them within a script is out of the question: INFO costs more than everything else that the script
+//! server's run and replication ids, which every counter carries (invariant: counter-identity).
+//! Asking for them within a script is out of the question: INFO costs more than everything else that the script
 //! does. But a connection leads to one process for as long as it lives, so asking once a connection
 //! tells the same, as long as a connection and its answer are never apart: hence no connection
 //! manager, which would connect anew behind our back. What can change under a connection is the

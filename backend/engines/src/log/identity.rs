@@ -1,4 +1,4 @@
-//! Whether a partition is still the one that was applied (CORRECTNESS, rule 14).
+//! Whether a partition is still the one that was applied (invariant: log-identity).
 //!
 //! Two things tell: the uid at the last applied position, and where the partition ends. The
 //! cluster's own name is kept beside the epoch; a cluster that was restored under a new name with its

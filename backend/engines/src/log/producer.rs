@@ -246,8 +246,8 @@ impl Producer {
         Ok((record, bytes))
     }
 
-    /// After a fatal error a producer answers nothing but that error, and another one takes its place; what it had
-    /// under way may or may not be in the log (CORRECTNESS, rule 25).
+    /// After a fatal error a producer answers nothing but that error, and another one takes its place. What it had
+    /// under way may or may not be in the log, so its outcome is unknown and not failed.
     fn rebuild(&self) {
         if self.client.read().client().fatal_error().is_none() {
             return;

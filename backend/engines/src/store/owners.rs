@@ -1,4 +1,4 @@
-//! Who holds a position, and what happens to an owner that is frozen (CORRECTNESS, rule 23).
+//! Who holds a position, and what happens to an owner that is frozen (invariant: frozen-owner).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};

@@ -23,7 +23,7 @@ const MIGRATION_LOCK: &str = "SELECT GET_LOCK(CONCAT('chat-migrate.', DATABASE()
 /// Every session, before its first use:
 /// - READ COMMITTED: whatever decides is read under lock or was written once, so a snapshot gives
 ///   nothing, and without one InnoDB takes no gap locks, which are what parallel inserts deadlock on;
-/// - 3 s for a lock, after which a frozen owner is ended (CORRECTNESS, rule 23);
+/// - 3 s for a lock, after which a frozen owner is ended (invariant: frozen-owner);
 /// - strict mode, so that nothing is stored cut off or replaced.
 const SESSION: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
                        innodb_lock_wait_timeout = 3, \

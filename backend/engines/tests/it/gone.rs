@@ -1,4 +1,4 @@
-//! Records that retention took before they were applied (CORRECTNESS, rule 15).
+//! Records that retention took before they were applied (invariant: gone-records-stop).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! What must be true when a part of the system went back in time: what is kept, what may be lost, and
-//! what has to be said about it (promises 26 and 27).
+//! what has to be said about it (invariant: no-record-skipped, invariant: restored-parts).
 
 mod said;
 

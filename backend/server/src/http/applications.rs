@@ -24,7 +24,7 @@ pub(super) async fn create(
         && Uuid::try_parse(key).is_err()
     {
         // Nothing but the key keeps two tenants apart here, and a guessable one would hand the
-        // first one's credential to the second (rule 9).
+        // first one's credential to the second (invariant: application-key-is-uuid).
         return Err(Broken::new("Idempotency-Key", "must be a UUID on POST /applications").into());
     }
     let key = wishes.stored_key(None, "applications", &body.bytes);

@@ -25,7 +25,7 @@ use crate::http::problem::Refusal;
 
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Between two looks without a hint (rule 19).
+/// Between two reads without a hint (invariant: streams-lose-nothing).
 const REREAD: Duration = Duration::from_secs(1);
 /// Messages of one look.
 const PAGE: u32 = 256;

@@ -499,7 +499,7 @@ async fn gather(
 }
 
 /// Says that a partition is read no further, because what comes next is gone. Going on behind the gap
-/// would lose records in silence, so somebody has to decide it (rule 15).
+/// would lose records in silence, so somebody has to decide it (invariant: gone-records-stop).
 fn stopped(group: Group, partition: PartitionId, asked: u64, start: u64) {
     tracing::error!(
         group = group.name(),

@@ -225,14 +225,14 @@ impl Job for SearchJob {
         Ok(next.min(stored.next).max(range.0))
     }
 
-    /// Waits until the store has what the records say, reads it there (rule 2), and gives it to the index: what
-    /// is found early is a row all the same, and by its revision nothing older replaces it.
+    /// Waits until the store has what the records say, reads it there (invariant: index-from-rows), and gives
+    /// it to the index: what is found early is a row all the same, and by its revision nothing older replaces it.
     async fn prepare(&self, work: &[Work]) -> Result<Self::Ready, Failure> {
         let ports = self.backend.ports();
         let epoch = ports.log.epoch(self.group().topic()).await?;
         let decoded = work.iter().map(|work| {
             let records = work.records.clone();
-            // The store group alone buries what cannot be read (rule 7).
+            // The store group alone writes dead letters (invariant: poison-blocks-nobody).
             let (mut batch, _poison) =
                 Batch::decode(self.group(), work.partition, epoch, work.first, records);
             batch.follow(work.before);
@@ -278,7 +278,7 @@ impl Job for SearchJob {
         reach(Failpoint::IndexStagePublish);
         let report = index::publish(ports, staged, &positions).await?;
         reach(Failpoint::IndexPublishPosition);
-        // All of it is searchable: only now the positions may move (rule 20).
+        // All of it is searchable: only now the positions may move (invariant: visible-before-position).
         match apply::apply(ports.store.as_ref(), &batches, &Numbers::new()).await? {
             Outcome::Gaps(gaps) => return Err(Failure::Gaps(gaps)),
             Outcome::Applied(_) | Outcome::NeedsNumbers(_) | Outcome::Conflicts(_) => {}

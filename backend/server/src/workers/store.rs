@@ -150,7 +150,7 @@ impl StoreJob {
         restored.map_err(|error| Failure::Rules(error.into()))
     }
 
-    /// Numbers of the counter, never the store's maximum and one (rule 10).
+    /// Numbers of the counter, never the store's maximum plus one (invariant: renumber-from-counter).
     async fn range_for(&self, homeless: Homeless) -> Result<Range, Failure> {
         let take = Take {
             counter: Counter::Messages(homeless.chat),

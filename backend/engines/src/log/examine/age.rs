@@ -1,4 +1,4 @@
-//! Whether records are about to be removed that no worker has applied (CORRECTNESS, rule 15).
+//! Whether records are about to be removed that no worker has applied (invariant: broker-settings).
 
 use chat_core::examine::{failed, ok, skipped};
 use chat_core::port::log::{Error, Group, PartitionId, Topic};

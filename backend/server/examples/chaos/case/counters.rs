@@ -1,5 +1,5 @@
-//! Counters that are lost or went back, with records in the log that no worker has read (promises 7
-//! and 8).
+//! Counters that are lost or went back, with records in the log that no worker has read (invariant: recovery-reads-log,
+//! invariant: counter-identity, invariant: counters-only-rise).
 
 use std::time::Duration;
 

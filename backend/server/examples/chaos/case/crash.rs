@@ -1,4 +1,4 @@
-//! A crash at every failpoint, once each, while clients go on (promise 23).
+//! A crash at every failpoint, once each, while clients go on (invariant: crash-at-every-step).
 //!
 //! The program must be built with the feature `failpoints`.
 

@@ -1,4 +1,5 @@
-//! The dashboard tells the truth, whatever is frozen, and gives the terminal back (promise 24).
+//! The dashboard tells the truth, whatever is frozen, and gives the terminal back (invariant: lag-is-true,
+//! invariant: terminal-given-back).
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Damage by hand: found, shown, mended by one run, at rest and under load (promise 11).
+//! Damage by hand: found, shown, mended by one run, at rest and under load (invariant: counts-converge).
 
 mod chats;
 mod runs;

@@ -1,5 +1,5 @@
 //! An engine that goes back in time while API and workers run on: a failover to a replica that lags
-//! behind, or a backup that is put in place (promise 26).
+//! behind, or a backup that is put in place (invariant: no-record-skipped).
 
 use std::collections::HashMap;
 use std::sync::Arc;

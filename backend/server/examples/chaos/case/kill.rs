@@ -1,4 +1,5 @@
-//! `kill -9` of a random process at random moments of many creates (promises 1, 3, 4 and 5).
+//! `kill -9` of a random process at random moments of many creates (invariant: no-acknowledged-loss,
+//! invariant: dense-numbers, invariant: stored-as-acknowledged, invariant: key-repeats-create).
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! What `/admin/lag` and `/metrics` say of a group, and after how many seconds: idle, loaded, above
-//! capacity, frozen, killed, never started, and with the broker gone (promise 24, from the server's side).
+//! capacity, frozen, killed, never started, and with the broker gone (invariant: lag-is-true).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

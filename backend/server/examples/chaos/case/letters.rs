@@ -1,5 +1,5 @@
 //! Acknowledged messages that the store refuses for a while: dead letters, listed, shown, replayed in
-//! vain, and replayed twice when the cause is gone (promise 16).
+//! vain, and replayed twice when the cause is gone (invariant: replays-keep-origin).
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Many connections on one chat: the numbers are 1..N, each once (promise 2).
+//! Many connections on one chat: the numbers are 1..N, each once (invariant: unique-numbers).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! No order between topics is assumed: messages of a chat whose own worker hangs (promise 9).
+//! No order between topics is assumed: messages of a chat whose own worker hangs (invariant: no-topic-order).
 
 use std::time::{Duration, Instant};
 

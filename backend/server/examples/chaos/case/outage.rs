@@ -1,4 +1,4 @@
-//! An engine that hangs (SIGSTOP, worse than one that is gone) for a while, then goes on (promise 17).
+//! An engine that hangs (SIGSTOP, worse than one that is gone) for a while, then goes on (invariant: engine-outage).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Three times as much as the backend can do, on a schedule that does not wait for it (promise 18).
+//! Three times as much as the backend can do, on a schedule that does not wait for it (invariant: overload-is-bounded).
 //!
 //! What it can do is found in the same run, by the same generator, on the same processors and in the same
 //! model: arrivals that do not wait, at one rate after another. Capacity is the highest rate at which all

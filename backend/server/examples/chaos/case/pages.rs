@@ -1,4 +1,4 @@
-//! Walks through a chat in every direction while writers append and delete (promise 13).
+//! Walks through a chat in every direction while writers append and delete (invariant: pages-stop-at-settled).
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Records that can never apply among good ones (promise 16).
+//! Records that can never apply among good ones (invariant: poison-blocks-nobody).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Workers come and go every two seconds (promise 20).
+//! Workers come and go every two seconds (invariant: rebalance-safe).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

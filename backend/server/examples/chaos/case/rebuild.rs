@@ -1,5 +1,5 @@
 //! What is only a projection is dropped and made again, while clients write on: the index from the rows,
-//! the rows from the log (promise 21).
+//! the rows from the log (invariant: rebuilds-are-equal).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Log, store and index put back from an older copy, each alone and each pair, and databases copied
-//! without what stands beside them in `-wal` (promise 27, embedded).
+//! without what stands beside them in `-wal` (invariant: restored-parts).
 
 mod files;
 

@@ -1,4 +1,5 @@
-//! The same create again: at once, after a restart, after Redis was emptied (promises 5 and 6).
+//! The same create again: at once, after a restart, after Redis was emptied (invariant: key-repeats-create,
+//! invariant: keys-outlive-counters).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
 //! Storms of edits and deletes: the highest revision wins in store and index, and what was deleted
-//! never comes back (promise 10).
+//! never comes back (invariant: highest-revision-wins).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

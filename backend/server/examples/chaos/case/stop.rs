@@ -1,4 +1,4 @@
-//! SIGTERM under load: whoever waits for an answer gets it, and nothing is read twice (promise 15).
+//! SIGTERM under load: whoever waits for an answer gets it, and nothing is read twice (invariant: graceful-stop).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Many readers that follow chats, come and go, and some that stop reading (promise 22).
+//! Many readers that follow chats, come and go, and some that stop reading (invariant: streams-lose-nothing).
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! One application far above its limit beside a quiet one (promise 19).
+//! One application far above its limit beside a quiet one (invariant: tenants-do-not-interfere).
 //!
 //! The quiet one is measured alone, beside the other within its limit (which tells what the other's own
 //! creates cost it), and beside the other far above its limit, which is what is judged.

@@ -1,4 +1,4 @@
-//! Whoever created something reads it, from another API process as well (promise 12).
+//! Whoever created something reads it, from another API process as well (invariant: read-your-write).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
