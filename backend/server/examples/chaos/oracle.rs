@@ -140,16 +140,21 @@ pub(crate) async fn walk(
     })
 }
 
-/// Waits until every chat of a load is settled up to the highest number that was acknowledged; names
-/// the chats that are not within the limit.
+/// Waits until every chat of a load is settled up to the highest number that any part knew, or that was
+/// acknowledged since; names the chats that are not within the limit. Numbers that nothing that is left has ever
+/// seen cannot be settled.
 pub(crate) async fn unsettled(
     client: &Client,
     load: &Load,
+    (known, restored_at): (&Known, Instant),
     limit: Duration,
 ) -> Result<Vec<String>, Failure> {
     let began = Instant::now();
-    let mut highest: BTreeMap<ChatNumber, u32> = BTreeMap::new();
+    let mut highest: BTreeMap<ChatNumber, u32> = known.highest().into_iter().collect();
     for operation in load.ledger.operations() {
+        if operation.acknowledged_at.is_none_or(|at| at < restored_at) {
+            continue;
+        }
         let number = operation.number.map_or(0, |number| number.get());
         let known = highest.entry(operation.chat).or_default();
         *known = number.max(*known);
@@ -332,14 +337,19 @@ impl Scene<'_> {
 
     /// No search that says that it is complete lacks what was acknowledged before it and is stored.
     pub(crate) fn searches(&self, samples: &[Sample], stored: &[Message], verdict: &mut Verdict) {
-        let stored: HashSet<Place> = stored.iter().map(place).collect();
+        // A number that was lost with everything that knew of it may be another message's by now.
+        let stored: HashMap<Place, &str> = stored
+            .iter()
+            .map(|message| (place(message), message.body.as_str()))
+            .collect();
         for (nth, sample) in samples.iter().enumerate().filter(|(_, one)| one.complete) {
             let missing = self.operations.iter().filter(|operation| {
                 let before = operation.acknowledged_at.is_some_and(|at| at < sample.at);
                 let place = operation
                     .number
                     .map(|number| (operation.chat, number.get()));
-                before && place.is_some_and(|at| stored.contains(&at) && !sample.hits.contains(&at))
+                let is_stored = |at: &Place| stored.get(at) == Some(&operation.body.as_str());
+                before && place.is_some_and(|at| is_stored(&at) && !sample.hits.contains(&at))
             });
             let missing = missing.count();
             verdict.must("complete searches are complete", missing == 0, || {

@@ -292,7 +292,9 @@ impl Failover<'_> {
         let client = system.client()?;
         let probed = load.probe().await;
         verdict.succeeds("every chat takes creates", probed);
-        let left = oracle::unsettled(&client, load, SETTLED_WITHIN).await?;
+        let known = self.known(load);
+        let since = (&known, self.restored_at);
+        let left = oracle::unsettled(&client, load, since, SETTLED_WITHIN).await?;
         verdict.must("dense after settling", left.is_empty(), || left.join(", "));
         let same = oracle::index_catches_up(&client, load.token, &load.chats, CATCH_UP).await?;
         verdict.must("the index catches up by itself", same, || {
@@ -323,14 +325,8 @@ impl Failover<'_> {
         Ok(())
     }
 
-    async fn compare(
-        &self,
-        load: &Load,
-        client: &Client,
-        seen: &Seen,
-        verdict: &mut Verdict,
-    ) -> Result<usize, Failure> {
-        let operations = load.ledger.operations();
+    /// What the parts know by now, beside what is acknowledged since.
+    fn known(&self, load: &Load) -> Known {
         let mut known = Known {
             log: self.known.log.clone(),
             store: self.known.store.clone(),
@@ -340,6 +336,18 @@ impl Failover<'_> {
             // The log has everything.
             known.log = acknowledged(load, Instant::now());
         }
+        known
+    }
+
+    async fn compare(
+        &self,
+        load: &Load,
+        client: &Client,
+        seen: &Seen,
+        verdict: &mut Verdict,
+    ) -> Result<usize, Failure> {
+        let operations = load.ledger.operations();
+        let known = self.known(load);
         let stored = oracle::pages(client, load.token, &load.chats).await?;
         let scene = Scene {
             name: "failover",

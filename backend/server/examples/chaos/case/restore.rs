@@ -278,7 +278,8 @@ impl Compared<'_> {
         let client = system.client()?;
         system.drained(DRAINED_WITHIN).await?;
         let operations = load.ledger.operations();
-        let left = oracle::unsettled(&client, load, SETTLED_WITHIN).await?;
+        let since = (self.known, self.restored_at);
+        let left = oracle::unsettled(&client, load, since, SETTLED_WITHIN).await?;
         verdict.must("dense after settling", left.is_empty(), || {
             format!("{name}: settled are {}", left.join(", "))
         });
