@@ -28,9 +28,12 @@ pub enum Undecodable {
     /// The header `uid` is missing or no UUID.
     #[error("the record has no uid")]
     Uid,
-    /// The header `schema` is missing or newer than this program.
+    /// The header `schema` is missing, or names one that no program ever wrote.
     #[error("the record has schema {0:?}, this program reads {SCHEMA}")]
     Schema(Option<u32>),
+    /// A newer program wrote it: it is no poison, and has to wait for a program that reads it.
+    #[error("the record has schema {0}, this program reads {SCHEMA}")]
+    Newer(u32),
     /// The value is not the JSON object that the name promises.
     #[error("the value is not what the event name promises: {0}")]
     Shape(String),
@@ -365,8 +368,12 @@ impl Event {
             return Err(Undecodable::Damaged);
         }
         let uid = headers.uid.ok_or(Undecodable::Uid)?;
-        if headers.schema != Some(SCHEMA) {
-            return Err(Undecodable::Schema(headers.schema));
+        match headers.schema {
+            Some(SCHEMA) => {}
+            Some(newer) if newer > SCHEMA && headers.event.is_some() => {
+                return Err(Undecodable::Newer(newer));
+            }
+            other => return Err(Undecodable::Schema(other)),
         }
         if headers.origin.is_some_and(|origin| !is_place(&origin)) {
             return Err(Undecodable::Origin);
@@ -522,7 +529,11 @@ mod tests {
         assert_eq!(Event::decode(&bad), Err(Undecodable::Uid));
         let mut bad = good.clone();
         bad.headers.schema = Some(2);
-        assert_eq!(Event::decode(&bad), Err(Undecodable::Schema(Some(2))));
+        assert_eq!(Event::decode(&bad), Err(Undecodable::Newer(2)));
+        for never in [None, Some(0)] {
+            bad.headers.schema = never;
+            assert_eq!(Event::decode(&bad), Err(Undecodable::Schema(never)));
+        }
         let mut bad = good;
         bad.value = Bytes::from_static(b"\xff\xfe secret");
         let error = Event::decode(&bad).unwrap_err();

@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Undecodable};
 use crate::key::{KeyHash, StoredKey};
 use crate::port::Ports;
 use crate::port::counters::{Counter, Grant};
@@ -175,17 +175,23 @@ impl Tail {
             };
             self.next = last.offset + 1;
             for record in &records {
-                self.note(record);
+                self.note(record)?;
             }
         }
         self.complete_at = Some(complete_at);
         Ok(())
     }
 
-    fn note(&mut self, record: &Record) {
-        // What cannot be read took its number long ago, by its dead letter or not at all.
-        let Ok((uid, event)) = Event::decode(record) else {
-            return;
+    fn note(&mut self, record: &Record) -> Result<(), Error> {
+        let (uid, event) = match Event::decode(record) {
+            Ok(decoded) => decoded,
+            // Its numbers were acknowledged, and this program cannot tell which they are.
+            Err(newer @ Undecodable::Newer(_)) => {
+                let reason = format!("{newer}: update this chatd");
+                return Err(log::Error::Unavailable(reason).into());
+            }
+            // What cannot be read took its number long ago, by its dead letter or not at all.
+            Err(_) => return Ok(()),
         };
         let (counter, first, count, generation, key) = match &event {
             Event::ApplicationCreated(event) => {
@@ -220,7 +226,7 @@ impl Tail {
                     event.key,
                 )
             }
-            _ => return,
+            _ => return Ok(()),
         };
         let seen = self.counters.entry(counter).or_default();
         seen.last = seen.last.max((first + count).saturating_sub(1));
@@ -234,6 +240,7 @@ impl Tail {
             };
             (key, grant)
         }));
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use sqlx::{Sqlite, SqliteConnection};
 use tokio::time::timeout;
 
 use crate::life::Estate;
+use crate::sqlite;
 
 const MIB: u64 = 1024 * 1024;
 /// Below this nothing can be written soon: a batch and its index may need as much.
@@ -153,9 +154,8 @@ async fn integrity(
 
 /// Of the database, with what is committed and not moved into it yet.
 fn bytes_of(file: &Path) -> u64 {
-    let mut wal = file.as_os_str().to_owned();
-    wal.push("-wal");
-    [file, Path::new(&wal)]
+    let wal = sqlite::wal_of(file);
+    [file, &wal]
         .into_iter()
         .filter_map(|file| std::fs::metadata(file).ok())
         .map(|found| found.len())

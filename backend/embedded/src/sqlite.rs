@@ -1,7 +1,7 @@
 //! What both databases share: how they are opened, how errors are told, statements for many rows.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,13 @@ pub(crate) struct Tuning {
     pub(crate) cache_kib: u32,
     /// Rows that the connection's thread may read ahead of whoever asked.
     pub(crate) rows_ahead: usize,
+}
+
+/// Where SQLite keeps what is committed and not moved into a database yet.
+pub(crate) fn wal_of(file: &Path) -> PathBuf {
+    let mut wal = file.as_os_str().to_owned();
+    wal.push("-wal");
+    PathBuf::from(wal)
 }
 
 /// The options of every connection that writes.

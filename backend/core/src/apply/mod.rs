@@ -12,7 +12,7 @@ use chat_wire::ids::AppToken;
 use chat_wire::time::Timestamp;
 use uuid::Uuid;
 
-use crate::event::{Event, is_place, revision};
+use crate::event::{Event, Undecodable, is_place, revision};
 use crate::failpoint::{Failpoint, reach};
 use crate::key::{KeyHash, StoredKey};
 use crate::port::log::{Group, PartitionId, Record, Scope};
@@ -75,6 +75,9 @@ pub struct Batch {
     /// Offsets and fingerprints of all records, good or not, in order, and of the one before them where it is
     /// known: they tell whether the stored position is one of this log.
     pub seen: Vec<(u64, Uuid)>,
+    /// The schema of a record behind the batch that a newer program wrote: the group waits there for a program
+    /// that reads it.
+    pub newer: Option<u32>,
 }
 
 impl Batch {
@@ -99,14 +102,20 @@ impl Batch {
             next: first,
             last_uid: None,
             seen: Vec::with_capacity(records.len() + 1),
+            newer: None,
         };
         let mut poison = Vec::new();
         for record in records {
+            let decoded_event = Event::decode(&record);
+            if let Err(Undecodable::Newer(schema)) = decoded_event {
+                batch.newer = Some(schema);
+                break;
+            }
             batch.next = record.offset + 1;
             let fingerprint = record.fingerprint();
             batch.last_uid = Some(fingerprint);
             batch.seen.push((record.offset, fingerprint));
-            match Event::decode(&record) {
+            match decoded_event {
                 Ok((uid, event)) => batch.records.push(decoded(epoch, &record, uid, event)),
                 Err(reason) => {
                     batch.reserve(&record);

@@ -39,7 +39,7 @@ impl Backend {
             };
             ends.push((partition, end));
         }
-        for (partition, end) in ends {
+        for (partition, end) in ends.iter().copied() {
             let store = &self.ports().store;
             while store.position(Group::MessagesIndex, partition).await?.next < end {
                 if Instant::now() >= deadline {
@@ -48,7 +48,27 @@ impl Backend {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
+        while !self.has_read(&ends).await? {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
         Ok(true)
+    }
+
+    /// Whether the index itself has recorded that it has read up to these ends: one that was put back to an
+    /// earlier state is behind what the store remembers of it.
+    async fn has_read(&self, ends: &[(PartitionId, u64)]) -> Result<bool, Error> {
+        let ports = self.ports();
+        let log = ports.log.identity().await?;
+        let epoch = ports.log.epoch(Topic::Messages).await?;
+        let known = ports.search.positions().await?;
+        Ok(ends.iter().all(|(partition, end)| {
+            let own = known.iter().find(|own| own.partition == *partition);
+            let read = own.filter(|own| own.log == log && own.epoch == epoch);
+            *end == 0 || read.is_some_and(|own| own.next >= *end)
+        }))
     }
 
     /// What is to be thought of the documents of these chats.

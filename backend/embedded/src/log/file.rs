@@ -54,6 +54,9 @@ pub(crate) struct Found {
     pub(crate) id: [u8; 16],
     /// In the order of [`Topic::ALL`].
     pub(crate) topics: [Extent; Topic::ALL.len()],
+    /// The file is of a log that was open, and its write-ahead log is not beside it: it was copied or restored
+    /// without it, and what was committed since its last checkpoint is not in it.
+    pub(crate) lacks_wal: bool,
 }
 
 /// The error of the port for one of SQLite's.
@@ -90,6 +93,8 @@ impl Place {
     pub(crate) async fn open(
         &self,
     ) -> Result<(SqliteConnection, Found), sqlx::migrate::MigrateError> {
+        // Before SQLite makes one.
+        let had_wal = sqlite::wal_of(&self.file).exists();
         // A pool for a moment: the migrator's future is not `Send` over a bare connection.
         let pool = sqlite::pool(1).connect_with(self.options()).await?;
         sqlx::migrate!("../../migrations/sqlite/log")
@@ -98,8 +103,47 @@ impl Place {
         let mut connection = pool.acquire().await?.detach();
         let id = identity(&mut connection).await?;
         let topics = extents(&mut connection).await?;
-        Ok((connection, Found { id, topics }))
+        let was_open = note_open(&mut connection).await?;
+        let found = Found {
+            id,
+            topics,
+            lacks_wal: was_open && !had_wal,
+        };
+        Ok((connection, found))
     }
+}
+
+/// `PRAGMA user_version` of a log that is open. It stands in the file itself, so that a copy of the file without
+/// its write-ahead log is known for what it is.
+const OPEN: i64 = 1;
+
+/// Notes in the file that the log is open; returns whether it was when it was written last.
+async fn note_open(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await?;
+    if found != OPEN {
+        sqlx::query("PRAGMA user_version = 1")
+            .execute(&mut *connection)
+            .await?;
+        checkpoint(connection).await?;
+    }
+    Ok(found == OPEN)
+}
+
+/// Notes that the log is closed, and moves all that is committed into its file.
+pub(super) async fn note_closed(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA user_version = 0")
+        .execute(&mut *connection)
+        .await?;
+    checkpoint(connection).await
+}
+
+async fn checkpoint(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_all(connection)
+        .await?;
+    Ok(())
 }
 
 /// Reads who the log is, and whether that has a checksum; nothing where it is new.

@@ -160,10 +160,8 @@ impl Writer {
             && self.shared.fault.borrow().is_none()
         {
             // Cuts the WAL too: the next start has nothing to read back.
-            let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-                .fetch_all(&mut connection)
-                .await;
-            if let Err(error) = checkpoint.map(|_| ()).and(connection.close().await) {
+            let noted = file::note_closed(&mut connection).await;
+            if let Err(error) = noted.and(connection.close().await) {
                 tracing::warn!(%error, "the log was not closed cleanly; nothing is lost");
             }
         }

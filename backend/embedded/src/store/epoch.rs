@@ -32,6 +32,9 @@ enum Change {
     /// The index has read another log, or a part or an epoch of this one that neither the log nor the
     /// store knows any more: both went back in time, and will give offsets and revisions again.
     Forgotten,
+    /// Its file was copied or restored without its write-ahead log: what was committed since the last checkpoint
+    /// is lost, unless another program has moved it into the file.
+    Cut,
 }
 
 impl Rows {
@@ -67,6 +70,7 @@ impl Rows {
                 {
                     Change::Forgotten
                 }
+                Change::None if log.lacks_wal => Change::Cut,
                 change => change,
             };
             let epoch =
@@ -210,7 +214,7 @@ fn moved(position: Position, change: Change, extent: Extent, epoch: u32) -> Posi
             epoch,
             last_uid: None,
         },
-        Change::Truncated | Change::Forgotten => Position { epoch, ..position },
+        Change::Truncated | Change::Forgotten | Change::Cut => Position { epoch, ..position },
     }
 }
 

@@ -378,3 +378,41 @@ async fn reading_what_retention_took_stops_the_partition() {
     assert!(matches!(polled, Polled::Records(_)), "{polled:?}");
     consumer.leave().await;
 }
+
+/// `cp *.db` of a directory in use leaves behind what SQLite has committed into the write-ahead log alone.
+#[tokio::test]
+async fn a_log_that_was_copied_without_its_wal_begins_a_new_epoch() {
+    let (dir, bare, whole) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let ports = open(&Config::new(dir.path())).await.unwrap();
+    append(&ports, "acknowledged").await;
+    let copy = |to: &TempDir, files: &[&str]| {
+        for file in files {
+            std::fs::copy(dir.path().join(file), to.path().join(file)).unwrap();
+        }
+    };
+    copy(&bare, &["log.db", "store.db"]);
+    copy(
+        &whole,
+        &["log.db", "log.db-wal", "store.db", "store.db-wal"],
+    );
+    ports.life.close().await;
+    let epoch = async |of: &TempDir| {
+        let ports = open(&Config::new(of.path())).await.unwrap();
+        let epoch = ports.log.epoch(Topic::Messages).await.unwrap();
+        let end = ports.log.range(PLACE).await.unwrap().1;
+        ports.life.close().await;
+        (epoch, end)
+    };
+    assert_eq!(epoch(&bare).await, (1, 0));
+    // It is said once.
+    assert_eq!(epoch(&bare).await, (1, 0));
+    assert_eq!(epoch(&whole).await, (0, 1));
+    // A directory that was closed has everything in its databases.
+    let closed = tempfile::tempdir().unwrap();
+    copy(&closed, &["log.db", "store.db"]);
+    assert_eq!(epoch(&closed).await, (0, 1));
+}

@@ -102,6 +102,11 @@ pub enum Failure {
     /// state. Nothing was written; what lies between is read again.
     #[error("batches do not begin where their group is: {0:?}")]
     Gaps(Vec<Gap>),
+    /// A newer program wrote the next record. It is no poison: what it says may have been acknowledged.
+    #[error(
+        "the next record has schema {0}, which a newer chatd wrote: update this one; the worker waits until then"
+    )]
+    Newer(u32),
     /// The worker was told to stop in the middle; nothing is lost.
     #[error("the worker was told to stop")]
     Stopped,

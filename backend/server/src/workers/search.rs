@@ -295,6 +295,7 @@ impl Job for SearchJob {
                 "the index refuses a message; it is stored and cannot be found"
             );
         }
-        Ok(())
+        let newer = batches.iter().find_map(|batch| batch.newer);
+        newer.map_or(Ok(()), |schema| Err(Failure::Newer(schema)))
     }
 }

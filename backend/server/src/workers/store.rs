@@ -193,6 +193,7 @@ impl StoreJob {
                 next: offset + 1,
                 last_uid: at.ok().map(|at| seen[at].1),
                 seen: seen.clone(),
+                newer: None,
             }
         };
         let mut reserved = reserved.into_iter().peekable();
@@ -334,6 +335,7 @@ impl StoreJob {
             next: batch.next,
             last_uid: batch.last_uid,
             seen: batch.seen.clone(),
+            newer: None,
         };
         self.apply_one_by_one(batch, records).await?;
         self.apply(&[rest]).await.map(drop)
@@ -381,6 +383,7 @@ impl Job for StoreJob {
             dead += self.bury(batch.partition, batch.epoch, poison).await?;
             batches.push(batch);
         }
+        let newer = batches.iter().find_map(|batch| batch.newer);
         let refused = match self.apply(&batches).await {
             Err(Failure::Store(error)) if !error.retryable() => true,
             applied => !applied?.is_empty(),
@@ -391,6 +394,6 @@ impl Job for StoreJob {
             }
         }
         self.count_dead(dead);
-        Ok(())
+        newer.map_or(Ok(()), |schema| Err(Failure::Newer(schema)))
     }
 }

@@ -18,6 +18,7 @@ use chat_server::workers::batch::Work;
 use chat_server::workers::run::Job as _;
 use chat_server::workers::store::StoreJob;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::harness::eventually;
 
@@ -233,6 +234,41 @@ fn process(ports: &Ports) -> (Backend, StoreJob) {
     let metrics = Arc::new(Metrics::default());
     let job = StoreJob::new(backend.clone(), Group::MessagesStore, metrics);
     (backend, job)
+}
+
+/// What a newer program has written may have been acknowledged: it is no dead letter, and nobody passes over it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_newer_schema_stops_the_worker_and_becomes_no_dead_letter() {
+    let worker = Worker::start().await;
+    worker.garbage(&["before"]).await;
+    let newer = NewRecord {
+        key: Bytes::from_static(b"k"),
+        headers: Headers {
+            event: Some("message.created".to_owned()),
+            uid: Some(Uuid::from_u128(2)),
+            schema: Some(2),
+            ..Headers::default()
+        },
+        value: Bytes::from_static(b"{}"),
+    };
+    worker
+        .ports
+        .log
+        .append(Topic::Messages, newer)
+        .await
+        .unwrap();
+    worker.garbage(&["behind"]).await;
+    let work = worker.batch(0).await;
+    for _ in 0..2 {
+        assert!(!worker.tell(&work).await);
+        assert_eq!(worker.letters().await, [0]);
+        let store = &worker.ports.store;
+        let position = store
+            .position(Group::MessagesStore, MESSAGES)
+            .await
+            .unwrap();
+        assert_eq!(position.next, 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,6 +150,7 @@ async fn stored(events: &[(Uuid, Event)], cuts: &[usize], back: usize) -> Stored
             seen: (first..next)
                 .map(|offset| (offset as u64, events[offset].0))
                 .collect(),
+            newer: None,
         };
         let mut numbers = Numbers::new();
         loop {

@@ -165,7 +165,7 @@ fn records(each: usize, load: &Load) -> Vec<Poison> {
     let kinds: [(&str, &str, &str, String); 7] = [
         ("", "", "", "garbage".to_owned()),
         ("message.created", "1", "uid", "{ not JSON".to_owned()),
-        ("message.created", "99", "uid", "{}".to_owned()),
+        ("message.created", "0", "uid", "{}".to_owned()),
         ("message.exploded", "1", "uid", "{}".to_owned()),
         ("message.created", "1", "", "{}".to_owned()),
         (
