@@ -65,10 +65,10 @@ pub fn recorded(
     (start, end): (u64, u64),
 ) -> Recorded {
     let Some(position) = position else {
-        // Nothing was ever recorded: what the log still has can be read.
-        return match start {
-            0 => Recorded::Through(0),
-            start => Recorded::Lacking(start),
+        // Nothing was ever recorded: the log can be read, if it has everything from its first epoch on.
+        return match (start, epoch) {
+            (0, 0) => Recorded::Through(0),
+            _ => Recorded::Lacking(start),
         };
     };
     let is_ahead = position.epoch > epoch || (position.epoch == epoch && position.next > end);
@@ -76,12 +76,11 @@ pub fn recorded(
         let epoch = position.epoch;
         return Recorded::Foreign { epoch };
     }
-    // Of an earlier epoch: what it holds is right, and the offsets of this one are to be read.
-    let next = match position.epoch == epoch {
-        true => position.next,
-        false => 0,
-    };
-    match position.whole && next >= start {
+    // Of an earlier epoch: what it holds is right, and the offsets of this one are to be read. What the store had
+    // applied and the index had not read when the log lost it, no record tells any more.
+    let is_of_epoch = position.epoch == epoch;
+    let next = if is_of_epoch { position.next } else { 0 };
+    match is_of_epoch && position.whole && next >= start {
         true => Recorded::Through(next),
         false => Recorded::Lacking(next.max(start)),
     }

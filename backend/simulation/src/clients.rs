@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::check::live_texts;
 use crate::ledger::{Answer, Change, Create, Ledger, Made};
 use crate::plan::Op;
 use crate::world::World;
@@ -216,10 +217,23 @@ impl Clients {
     async fn search(&self, token: AppToken) {
         let Some(api) = self.api() else { return };
         let expected = self.acknowledged(|chat| chat.token == token);
+        let rows = || {
+            self.world
+                .with(|state| live_texts(state, |key| key.chat.token == token))
+        };
+        let before = rows();
         let searched = timeout(PATIENCE, all_hits(&api, token)).await;
         let Ok(Ok((hits, true))) = searched else {
             return;
         };
+        let after = rows();
+        // Whatever was lost: what has a row has to be found.
+        let missing = |text: &&String| after.contains(text) && !hits.contains(text);
+        for text in before.iter().filter(missing) {
+            let text = format!("search: complete, and without a stored message ({text})");
+            self.world.note("client", || format!("BREACH {text}"));
+            self.ledger.lock().certain.push(text);
+        }
         // What was edited meanwhile is no longer what was expected.
         let still = self.acknowledged(|chat| chat.token == token);
         for (chat, number, text) in expected.iter().filter(|one| still.contains(one)) {

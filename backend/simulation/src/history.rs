@@ -125,6 +125,7 @@ impl<'p> History<'p> {
             breaches = self.judge().await;
         }
         let met = std::mem::take(&mut self.clients.ledger.lock().breaches);
+        breaches.append(&mut self.clients.ledger.lock().certain);
         if !self.excuses.log_lost && !self.excuses.counters_silent {
             breaches.extend(met);
         }

@@ -72,6 +72,8 @@ pub struct Ledger {
     pub changes: Vec<Change>,
     /// Broken promises that clients met on the way.
     pub breaches: Vec<String>,
+    /// Broken promises that nothing excuses.
+    pub certain: Vec<String>,
 }
 
 impl Ledger {

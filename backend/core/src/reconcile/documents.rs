@@ -258,13 +258,16 @@ impl Backend {
     ) -> Result<(), Error> {
         let ports = self.ports();
         let epoch = ports.log.epoch(Topic::Messages).await?;
+        let floor = epoch_floor(epoch);
         let known: HashMap<MessageKey, u64> = outdone
             .iter()
             .filter_map(|(key, difference)| match difference {
                 Difference::Orphan(_, known) => Some((*key, *known)),
-                Difference::Missing(..) => None,
+                // The revision of a tombstone is not told. Without an epoch that was raised, the index only
+                // remembers for a while what somebody deleted by hand.
+                Difference::Missing(_, revision) => (epoch > 0).then_some((*key, revision + 1)),
             })
-            .filter(|(_, known)| *known >= epoch_floor(epoch))
+            .filter(|(_, known)| *known >= floor)
             .collect();
         if known.is_empty() {
             return Ok(());

@@ -223,6 +223,12 @@ impl Backend {
 }
 
 impl Backend {
+    /// Whether the index says that it lacks documents; an index that does not answer says nothing.
+    pub async fn lacks_documents(&self) -> bool {
+        let lacking = self.lacking_positions().await;
+        lacking.is_ok_and(|lacking| !lacking.is_empty())
+    }
+
     /// Positions of an index that lacks something below them.
     pub(super) async fn lacking_positions(&self) -> Result<Vec<IndexPosition>, Error> {
         let mut positions = self.ports().search.positions().await?;

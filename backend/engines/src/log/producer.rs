@@ -5,11 +5,12 @@
 //! records are under way (librdkafka 2.12, `rd_kafka_toppar_producer_serve`), so under load each waits for the
 //! one before. But while records wait in it longer than `linger.ms`, its thread looks for them without a pause.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::port::log::{Appended, Error, NewRecord, PartitionId, Topic};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -46,6 +47,10 @@ const PACE_MAX: Duration = Duration::from_millis(5);
 /// A set of so many records is worth a request, and whoever sends more once it is durable should not wait for
 /// anything else.
 const MANY: usize = 32;
+/// How long a partition may give up on every record before the producer is built anew. A broker that lost its
+/// data knows neither the producer's id nor its sequence numbers, and the client may never come to terms with it
+/// (librdkafka 2.12: records time out for minutes, without a fatal error).
+const STUCK: Duration = Duration::from_secs(10);
 /// How long leaving waits for what is under way.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -55,6 +60,7 @@ type Client = ThreadedProducer<Delivery>;
 pub(super) struct Producer {
     config: ClientConfig,
     client: RwLock<Client>,
+    failing: Arc<Failing>,
     /// The topics' names, made once and not for every append.
     topics: [String; Topic::ALL.len()],
     lanes: Lanes<PartitionId, Pending>,
@@ -63,7 +69,34 @@ pub(super) struct Producer {
 }
 
 /// Hears what became of each record.
-struct Delivery;
+struct Delivery {
+    failing: Arc<Failing>,
+}
+
+/// Since when each partition has given up on every record.
+#[derive(Default)]
+struct Failing(Mutex<HashMap<PartitionId, Instant>>);
+
+impl Failing {
+    fn note(&self, partition: PartitionId, failed: bool) {
+        let mut failing = self.0.lock();
+        match failed {
+            true => drop(failing.entry(partition).or_insert_with(Instant::now)),
+            false => drop(failing.remove(&partition)),
+        }
+    }
+
+    /// For how long some partition has been failing, at most.
+    fn longest(&self) -> Duration {
+        let failing = self.0.lock();
+        let longest = failing.values().map(Instant::elapsed).max();
+        longest.unwrap_or_default()
+    }
+
+    fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
 
 /// Who waits for a record, and the room that it takes.
 struct Waiter {
@@ -103,6 +136,7 @@ impl ProducerContext for Delivery {
     type DeliveryOpaque = Box<Waiter>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, waiter: Box<Waiter>) {
+        self.failing.note(waiter.partition, result.is_err());
         let outcome = match result {
             Ok(message) => Ok(Appended {
                 partition: waiter.partition,
@@ -138,9 +172,14 @@ impl Producer {
         if config.get("linger.ms").is_none() {
             config.set("linger.ms", LINGER_MS);
         }
+        let failing = Arc::new(Failing::default());
+        let delivery = Delivery {
+            failing: Arc::clone(&failing),
+        };
         Ok(Arc::new(Self {
-            client: RwLock::new(config.create_with_context(Delivery)?),
+            client: RwLock::new(config.create_with_context(delivery)?),
             config,
+            failing,
             topics: Topic::ALL.map(|topic| names.topic(topic)),
             lanes: Lanes::default(),
             records: Arc::new(Semaphore::new(QUEUE_RECORDS as usize)),
@@ -246,27 +285,44 @@ impl Producer {
         Ok((record, bytes))
     }
 
-    /// After a fatal error a producer answers nothing but that error, and another one takes its place. What it had
-    /// under way may or may not be in the log, so its outcome is unknown and not failed.
+    /// Why a client is of no use any more: after a fatal error it answers nothing but that error, and one that has
+    /// given up on everything for long may never recover.
+    fn trouble(&self, client: &Client) -> Option<String> {
+        if let Some((code, reason)) = client.client().fatal_error() {
+            return Some(format!("{code}: {reason}"));
+        }
+        let longest = self.failing.longest();
+        let is_stuck = longest >= STUCK;
+        is_stuck.then(|| format!("no record was acknowledged for {} s", longest.as_secs()))
+    }
+
+    /// Has another producer take the place of one that is of no use any more. What it had under way may or may not
+    /// be in the log, so its outcome is unknown and not failed.
     fn rebuild(&self) {
-        if self.client.read().client().fatal_error().is_none() {
+        if self.trouble(&self.client.read()).is_none() {
             return;
         }
         let mut client = self.client.write();
         // Another partition's turn may have come before.
-        let Some((code, reason)) = client.client().fatal_error() else {
+        let Some(reason) = self.trouble(&client) else {
             return;
         };
-        let reason = format!("{code}: {reason}");
-        match self.config.create_with_context(Delivery) {
+        self.failing.forget();
+        let delivery = Delivery {
+            failing: Arc::clone(&self.failing),
+        };
+        match self.config.create_with_context(delivery) {
             Ok(new) => {
-                tracing::error!(reason, "the producer died and is built anew");
+                tracing::error!(
+                    reason,
+                    "the producer is of no use any more, and is built anew"
+                );
                 let old = std::mem::replace(&mut *client, new);
                 // Its end waits for its threads.
                 std::thread::spawn(move || drop(old));
             }
             Err(error) => {
-                tracing::error!(reason, %error, "the producer died and cannot be built anew");
+                tracing::error!(reason, %error, "the producer is of no use any more, and cannot be built anew");
             }
         }
     }
@@ -323,6 +379,22 @@ mod tests {
         assert_eq!(offsets, (0..300).collect::<Vec<_>>());
         assert_eq!(producer.records.available_permits(), QUEUE_RECORDS as usize);
         assert_eq!(producer.bytes.available_permits(), QUEUE_BYTES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_gives_up_on_everything_is_stuck_after_a_while() {
+        let failing = Failing::default();
+        let other = PartitionId { index: 1, ..PLACE };
+        failing.note(PLACE, true);
+        tokio::time::advance(STUCK / 2).await;
+        failing.note(other, true);
+        tokio::time::advance(STUCK / 2).await;
+        // Others that succeed say nothing of this one.
+        failing.note(other, false);
+        failing.note(PLACE, true);
+        assert_eq!(failing.longest(), STUCK);
+        failing.note(PLACE, false);
+        assert_eq!(failing.longest(), Duration::ZERO);
     }
 
     #[tokio::test]

@@ -17,6 +17,8 @@ use super::headers;
 
 /// Idle readers that are kept.
 const IDLE: usize = 4;
+/// How long partitions may not be found before other clients ask for them.
+const LOST: Duration = Duration::from_secs(5);
 /// How long one stretch may take to come.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,9 @@ pub(super) struct Reader {
     names: Names,
     config: ClientConfig,
     /// Asks questions and reads nothing.
-    asker: Arc<Client>,
+    asker: Mutex<Arc<Client>>,
+    /// Since when partitions were not found; `None` since one was.
+    lost_since: Mutex<Option<Instant>>,
     /// With the topic that each has read: a client that turns to another topic waits up to a second
     /// for its own timer to look where that one is, and a new client looks at once.
     idle: Arc<Mutex<Vec<(Topic, Client)>>>,
@@ -63,15 +67,48 @@ impl Reader {
         config.set("queued.max.messages.kbytes", "8192");
         Ok(Self {
             names: names.clone(),
-            asker: Arc::new(config.create()?),
+            asker: Mutex::new(Arc::new(config.create()?)),
+            lost_since: Mutex::default(),
             config,
             idle: Arc::default(),
         })
     }
 
+    fn asker(&self) -> Arc<Client> {
+        Arc::clone(&self.asker.lock())
+    }
+
+    /// Has other clients take the place of those that have not found a partition for long: brokers that lost their
+    /// data have leaders of earlier epochs, and a client passes over these as long as it remembers later ones
+    /// (librdkafka 2.12, `rd_kafka_toppar_leader_update`).
+    fn note_found(&self, found: bool) {
+        let mut lost_since = self.lost_since.lock();
+        if found {
+            *lost_since = None;
+            return;
+        }
+        let since = *lost_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < LOST {
+            return;
+        }
+        *lost_since = None;
+        match self.config.create() {
+            Ok(new) => {
+                tracing::warn!(
+                    "the brokers were not understood for long; they are asked by a new client"
+                );
+                let old = std::mem::replace(&mut *self.asker.lock(), Arc::new(new));
+                let idle = std::mem::take(&mut *self.idle.lock());
+                // The end of a client waits for its threads.
+                std::thread::spawn(move || drop((old, idle)));
+            }
+            Err(error) => tracing::warn!(%error, "no new client can be made to ask the brokers"),
+        }
+    }
+
     /// The name that the cluster gave itself.
     pub(super) async fn cluster(&self) -> Result<String, Error> {
-        let asker = Arc::clone(&self.asker);
+        let asker = self.asker();
         let cluster = blocking(ASK_TIMEOUT * 2, move || {
             asker.client().fetch_cluster_id(ASK_TIMEOUT)
         })
@@ -81,7 +118,7 @@ impl Reader {
 
     /// How many brokers there are.
     pub(super) async fn brokers(&self) -> Result<usize, Error> {
-        let asker = Arc::clone(&self.asker);
+        let asker = self.asker();
         let metadata = blocking(ASK_TIMEOUT * 2, move || {
             asker.fetch_metadata(None, ASK_TIMEOUT)
         })
@@ -93,7 +130,7 @@ impl Reader {
 
     /// How many partitions a topic has in Kafka; `None` where it does not exist.
     pub(super) async fn count(&self, topic: Topic) -> Result<Option<u32>, Error> {
-        let asker = Arc::clone(&self.asker);
+        let asker = self.asker();
         let name = self.names.topic(topic);
         let metadata = blocking(ASK_TIMEOUT * 2, move || {
             asker.fetch_metadata(Some(&name), ASK_TIMEOUT)
@@ -121,7 +158,7 @@ impl Reader {
 
     /// The numbers of the brokers, and what our topics look like to them.
     pub(super) async fn shapes(&self) -> Result<(Vec<i32>, Vec<Shape>), Error> {
-        let asker = Arc::clone(&self.asker);
+        let asker = self.asker();
         let metadata = blocking(ASK_TIMEOUT, move || asker.fetch_metadata(None, ASK_TIMEOUT));
         let metadata = metadata.await?.map_err(|error| told(&error))?;
         let ours = Topic::ALL.map(|topic| self.names.topic(topic));
@@ -156,7 +193,7 @@ impl Reader {
             list.add_partition_offset(&name, index(*partition), Offset::Offset(since))
                 .map_err(|error| told(&error))?;
         }
-        let asker = Arc::clone(&self.asker);
+        let asker = self.asker();
         let found = blocking(ASK_TIMEOUT, move || {
             asker.offsets_for_times(list, ASK_TIMEOUT)
         });
@@ -182,13 +219,15 @@ impl Reader {
 
     /// First offset that exists and the next one, asked of the brokers now.
     pub(super) async fn range(&self, partition: PartitionId) -> Result<(u64, u64), Error> {
-        let asker = Arc::clone(&self.asker);
+        let asker = self.asker();
         let name = self.names.topic(partition.topic);
         let range = blocking(ASK_TIMEOUT * 2, move || {
             asker.fetch_watermarks(&name, index(partition), ASK_TIMEOUT)
         })
         .await?;
-        let (start, end) = range.map_err(|error| told(&error))?;
+        let range = range.map_err(|error| told(&error));
+        self.note_found(range.is_ok());
+        let (start, end) = range?;
         Ok((
             u64::try_from(start).unwrap_or(0),
             u64::try_from(end).unwrap_or(0),
@@ -199,12 +238,13 @@ impl Reader {
     pub(super) async fn ranges(&self, topic: Topic, count: u32) -> Result<Vec<(u64, u64)>, Error> {
         let name = self.names.topic(topic);
         let ask = |offset| {
-            let (asker, name) = (Arc::clone(&self.asker), name.clone());
+            let (asker, name) = (self.asker(), name.clone());
             blocking(GLANCE_TIMEOUT * 2, move || {
                 edges(&asker, &name, count, offset)
             })
         };
         let (starts, ends) = tokio::try_join!(ask(Offset::Beginning), ask(Offset::End))?;
+        self.note_found(starts.is_ok() && ends.is_ok());
         let (starts, ends) = (starts?, ends?);
         let both = starts.into_iter().zip(ends);
         // The two were asked at once: what retention removed meanwhile is no record that exists.
@@ -213,7 +253,7 @@ impl Reader {
 
     /// Members of a group, as its coordinator knows them.
     pub(super) async fn members(&self, group: Group) -> Result<u32, Error> {
-        let asker = Arc::clone(&self.asker);
+        let asker = self.asker();
         let name = self.names.group(group);
         let found = blocking(GLANCE_TIMEOUT * 2, move || {
             let list = asker.fetch_group_list(Some(&name), GLANCE_TIMEOUT)?;

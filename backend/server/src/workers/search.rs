@@ -70,11 +70,12 @@ impl SearchJob {
             let (next, whole) = match (own, same) {
                 (_, Some(own)) => (own.next, own.whole),
                 // An empty index that reads from the very beginning lacks nothing.
-                (None, None) => (0, true),
-                (Some(own), None) if own.log == log && own.epoch < batch.epoch => (0, own.whole),
+                (None, None) => (0, batch.epoch == 0),
                 (Some(_), None) => (0, false),
             };
-            if batch.first > next {
+            // An index that knows a later epoch than the store remembers says so when the partition is compared.
+            let is_forgotten = own.is_some_and(|own| own.log == log && own.epoch > batch.epoch);
+            if batch.first > next || is_forgotten {
                 gaps.push(Gap {
                     partition,
                     stored: Position {
@@ -84,7 +85,7 @@ impl SearchJob {
                     },
                     first: batch.first,
                     epoch: batch.epoch,
-                    is_of_one_log: true,
+                    is_of_one_log: !is_forgotten,
                 });
             }
             positions.push(IndexPosition {
@@ -131,12 +132,17 @@ impl SearchJob {
 
     /// Has the index begin anew in a partition, because it cannot be believed or lacks what the log does
     /// not have any more.
-    async fn begin_anew(&self, partition: PartitionId, next: u64) -> Result<(), Failure> {
+    async fn begin_anew(
+        &self,
+        partition: PartitionId,
+        epoch: u32,
+        next: u64,
+    ) -> Result<(), Failure> {
         let ports = self.backend.ports();
         let position = IndexPosition {
             partition,
             log: ports.log.identity().await?,
-            epoch: ports.log.epoch(partition.topic).await?,
+            epoch,
             next,
             whole: false,
         };
@@ -193,7 +199,7 @@ impl Job for SearchJob {
                         "the search index lacks messages whose records the log does not have any more; \
                          searches are not complete until a full reconciliation has indexed the rows again"
                     );
-                    self.begin_anew(partition, next).await?;
+                    self.begin_anew(partition, epoch, next).await?;
                 }
                 next
             }
@@ -218,7 +224,7 @@ impl Job for SearchJob {
                      epoch, and searches are not complete until a full reconciliation has indexed the \
                      rows again"
                 );
-                self.begin_anew(partition, range.0).await?;
+                self.begin_anew(partition, raised, range.0).await?;
                 range.0
             }
         };

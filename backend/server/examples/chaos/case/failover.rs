@@ -93,6 +93,11 @@ pub(crate) async fn run(
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
     let engines = Arc::clone(on.mode.engines()?);
+    let mut on = on;
+    if plan.way == Way::Kafka {
+        // What the log has lost, only the rows can tell the index: the schedule sees to it.
+        on.flags.retain(|flag| *flag != "--reconcile-every=0");
+    }
     let mut system = System::start(on, shape).await?;
     let load = Load::prepare(&system, "failover", plan.chats, Habits::MIXED).await?;
     let load = load.paced(plan.rate)?;
