@@ -11,6 +11,7 @@ pub(super) enum Script {
     OpenChat,
     Acknowledge,
     Release,
+    Forget,
     Last,
     Restore,
     RestoreKey,
@@ -18,13 +19,14 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Take,
         Self::Open,
         Self::OpenKey,
         Self::OpenChat,
         Self::Acknowledge,
         Self::Release,
+        Self::Forget,
         Self::Last,
         Self::Restore,
         Self::RestoreKey,
@@ -39,6 +41,7 @@ impl Script {
             Self::OpenChat => include_str!("lua/open_chat.lua"),
             Self::Acknowledge => include_str!("lua/acknowledge.lua"),
             Self::Release => include_str!("lua/release.lua"),
+            Self::Forget => include_str!("lua/forget.lua"),
             Self::Last => include_str!("lua/last.lua"),
             Self::Restore => include_str!("lua/restore.lua"),
             Self::RestoreKey => include_str!("lua/restore_key.lua"),
