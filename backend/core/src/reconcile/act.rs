@@ -80,12 +80,18 @@ impl Backend {
     }
 
     /// One step, other than raising a counter.
-    pub(super) async fn act(&self, counter: Counter, finding: Finding) -> Outcome {
+    /// `has_waited`: whether this is the last try of what the index put off.
+    pub(super) async fn act(
+        &self,
+        counter: Counter,
+        finding: Finding,
+        has_waited: bool,
+    ) -> Outcome {
         let done = match (finding.act, counter) {
             (Act::SetCount, Counter::Messages(chat)) => self.set_messages_count(chat).await,
             (Act::SetCount, Counter::Chats(_)) => self.set_chats_count(counter).await,
             (Act::VoidHoles, Counter::Messages(chat)) => self.void_holes(chat, finding.to).await,
-            (Act::Reindex, Counter::Messages(chat)) => self.reindex(chat).await,
+            (Act::Reindex, Counter::Messages(chat)) => self.reindex(chat, has_waited).await,
             // Counters are raised together, and an application has neither voids nor documents.
             (Act::RaiseCounter | Act::VoidHoles | Act::Reindex, _) => Ok(Outcome::Unneeded),
         };
@@ -205,8 +211,8 @@ impl Backend {
         }
     }
 
-    async fn reindex(&self, chat: ChatKey) -> Result<Outcome, Error> {
-        let mended = self.mend_documents(chat).await?;
+    async fn reindex(&self, chat: ChatKey, has_waited: bool) -> Result<Outcome, Error> {
+        let mended = self.mend_documents(chat, has_waited).await?;
         tracing::warn!(
             chat.number = chat.chat.get(),
             indexed = mended.indexed,

@@ -53,6 +53,8 @@ pub(super) struct Mended {
     pub(super) refused: u64,
     /// Differences, the first of them, of which the index says that it knows a newer revision.
     newer: HashSet<Difference>,
+    /// What the index remembers for a while only, it would have forgotten by now.
+    pub(super) has_waited: bool,
 }
 
 impl Backend {
@@ -145,8 +147,15 @@ impl Backend {
 
     /// Indexes what is missing and removes what has no live message. Safe at any time: what is written
     /// is a row as it is stored, with its revision, and a document of a newer one stays.
-    pub(super) async fn mend_documents(&self, chat: ChatKey) -> Result<Mended, Error> {
-        let mut mended = Mended::default();
+    pub(super) async fn mend_documents(
+        &self,
+        chat: ChatKey,
+        has_waited: bool,
+    ) -> Result<Mended, Error> {
+        let mut mended = Mended {
+            has_waited,
+            ..Mended::default()
+        };
         let mut after = 0;
         loop {
             let (differences, _, through) = self.stretch(chat, after).await?;
@@ -255,6 +264,7 @@ impl Backend {
         &self,
         chat: ChatKey,
         outdone: &[(MessageKey, Difference)],
+        has_waited: bool,
     ) -> Result<(), Error> {
         let ports = self.ports();
         let epoch = ports.log.epoch(Topic::Messages).await?;
@@ -263,9 +273,11 @@ impl Backend {
             .iter()
             .filter_map(|(key, difference)| match difference {
                 Difference::Orphan(_, known) => Some((*key, *known)),
-                // The revision of a tombstone is not told. Without an epoch that was raised, the index only
-                // remembers for a while what somebody deleted by hand.
-                Difference::Missing(_, revision) => (epoch > 0).then_some((*key, revision + 1)),
+                // The revision of a tombstone is not told. Without an epoch that was raised, the index may only
+                // remember for a while what somebody deleted by hand.
+                Difference::Missing(_, revision) => {
+                    (epoch > 0 || has_waited).then_some((*key, revision + 1))
+                }
             })
             .filter(|(_, known)| *known >= floor)
             .collect();
@@ -319,7 +331,7 @@ impl Backend {
             return Ok(());
         }
         let ports = self.ports();
-        self.outdo_epoch(chat, &outdone).await?;
+        self.outdo_epoch(chat, &outdone, mended.has_waited).await?;
         let floor = epoch_floor(ports.log.epoch(Topic::Messages).await?);
         let keys: Vec<MessageKey> = outdone.iter().map(|(key, _)| *key).collect();
         let mut tx = ports.store.begin_free().await?;

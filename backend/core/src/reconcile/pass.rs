@@ -270,7 +270,7 @@ impl<'a> Pass<'a> {
             let last = Instant::now() >= deadline;
             for (counter, finding) in std::mem::take(&mut waiting) {
                 self.check()?;
-                match self.backend.act(counter, finding).await {
+                match self.backend.act(counter, finding, last).await {
                     Outcome::Waits(_) if !last => waiting.push((counter, finding)),
                     outcome => self.list(counter, finding, Some(outcome)),
                 }
@@ -349,7 +349,7 @@ impl<'a> Pass<'a> {
         others.sort_by_key(|(_, finding)| finding.act != Act::VoidHoles);
         for (counter, finding) in others {
             self.check()?;
-            match self.backend.act(counter, finding).await {
+            match self.backend.act(counter, finding, false).await {
                 Outcome::Waits(_) if self.again.len() < AGAIN_MAX => {
                     self.again.push((counter, finding));
                 }
