@@ -114,34 +114,6 @@ pub async fn a_released_key_resumes_at_once(fixture: &impl Fixture) {
     );
 }
 
-/// A key whose numbers are void is forgotten: its next try takes others. The key of another event, and one that was
-/// acknowledged, stays as it is.
-pub async fn a_forgotten_key_takes_other_numbers(fixture: &impl Fixture) {
-    let counters = opened(fixture).await.counters;
-    let counter = with_chat(&*counters).await;
-    let first = keyed(key(1, 1), 5, LONG_MS);
-    let grant = granted_for(&*counters, counter, first).await;
-    let other = Grant {
-        uid: Uuid::from_u128(6),
-        ..grant
-    };
-    counters.forget(token(1), first.key, other).await.unwrap();
-    let retry = keyed(key(1, 1), 7, LONG_MS);
-    assert_eq!(
-        take(&*counters, counter, Some(retry)).await,
-        Taken::InFlight
-    );
-    counters.forget(token(1), first.key, grant).await.unwrap();
-    let again = granted_for(&*counters, counter, retry).await;
-    assert_eq!(again.first, grant.first + 1);
-    counters.acknowledge(token(1), retry.key).await.unwrap();
-    counters.forget(token(1), retry.key, again).await.unwrap();
-    assert_eq!(
-        take(&*counters, counter, Some(retry)).await,
-        Taken::Repeat(again)
-    );
-}
-
 /// When the lease is over the same event may be appended again, by one retry at a time.
 pub async fn a_key_resumes_when_its_lease_is_over(fixture: &impl Fixture) {
     let counters = opened(fixture).await.counters;

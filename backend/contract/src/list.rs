@@ -130,7 +130,6 @@ macro_rules! contract_tests {
             a_key_is_in_flight_until_its_lease_ends
             a_key_resumes_when_its_lease_is_over
             a_released_key_resumes_at_once
-            a_forgotten_key_takes_other_numbers
             a_key_resumes_in_the_generation_of_its_counter
             one_retry_at_a_time_goes_on
             a_key_has_one_body

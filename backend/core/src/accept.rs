@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use chat_wire::ids::MessageNumber;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -14,7 +13,7 @@ use crate::event::Event;
 use crate::key::StoredKey;
 use crate::port::counters::{Counter, Grant, Keyed, Take, Taken};
 use crate::port::signals::Subject;
-use crate::port::store::{ChatKey, KeyRow, MessageKey, MessageRow, State};
+use crate::port::store::KeyRow;
 use crate::port::{counters, log};
 
 /// How often a take goes round: look in the store, recover, and once more for each.
@@ -58,13 +57,7 @@ impl Backend {
                         generation,
                     }));
                 }
-                Taken::Resume(grant) => match (counter, key) {
-                    (Counter::Messages(chat), Some(key)) if self.is_void(chat, grant).await? => {
-                        let token = counter.token();
-                        self.ports().counters.forget(token, key, grant).await?;
-                    }
-                    _ => return Ok(Ticket::AppendAgain(grant)),
-                },
+                Taken::Resume(grant) => return Ok(Ticket::AppendAgain(grant)),
                 Taken::Repeat(grant) => return Ok(Ticket::Done(grant)),
                 Taken::InFlight => return Err(Error::KeyInFlight),
                 Taken::OtherBody => return Err(Error::KeyReused),
@@ -87,19 +80,6 @@ impl Backend {
             }
         }
         Err(Error::Fenced)
-    }
-
-    /// Whether numbers that a retry resumes have become void: it was proved that no record of them came, and pages
-    /// and streams have passed them.
-    async fn is_void(&self, chat: ChatKey, grant: Grant) -> Result<bool, Error> {
-        let numbers = (0..grant.count).filter_map(|nth| grant.first.checked_add(nth));
-        let keys: Vec<MessageKey> = numbers
-            .filter_map(MessageNumber::new)
-            .map(|number| MessageKey { chat, number })
-            .collect();
-        let rows = self.ports().store.messages_by_key(&keys).await?;
-        let is_void = |row: &MessageRow| row.state == State::Void && row.uid.is_none();
-        Ok(rows.iter().any(is_void))
     }
 
     pub(crate) fn keyed(&self, key: StoredKey, uid: Uuid) -> Keyed {

@@ -95,11 +95,6 @@ impl Counters for Numbers {
         Ok(())
     }
 
-    async fn forget(&self, _token: AppToken, key: StoredKey, grant: Grant) -> Result<(), Error> {
-        self.state.lock().forget_key(key, grant);
-        Ok(())
-    }
-
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {
         Ok(self.state.lock().last(counter))
     }

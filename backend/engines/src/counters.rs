@@ -284,15 +284,6 @@ impl Counters for Numbers {
         .map(drop)
     }
 
-    async fn forget(&self, token: AppToken, key: StoredKey, grant: Grant) -> Result<(), Error> {
-        let name = self.key(token, key);
-        self.run(Script::Forget, &[&name], |_| {
-            vec![grant.uid.simple().to_string()]
-        })
-        .await
-        .map(drop)
-    }
-
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {
         let name = self.counter(counter);
         let answer = self

@@ -462,17 +462,6 @@ impl Counters for SimCounters {
         .await
     }
 
-    async fn forget(&self, _token: AppToken, key: StoredKey, grant: Grant) -> Result<(), Error> {
-        self.script(|state| {
-            let is_own = |known: &KeyState| known.grant.uid == grant.uid && !known.done;
-            let memory = state.write();
-            if memory.keys.get(&key.hash).is_some_and(is_own) {
-                memory.keys.remove(&key.hash);
-            }
-        })
-        .await
-    }
-
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error> {
         self.script(|state| state.known(counter)).await
     }

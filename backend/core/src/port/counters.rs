@@ -187,11 +187,6 @@ pub trait Counters: Send + Sync {
         Ok(())
     }
 
-    /// Forgets a key whose numbers are void, so that its next try takes others: they are given to nobody else,
-    /// and whoever has passed them would not see what comes there late. The key of another event, and one that was
-    /// acknowledged, stays.
-    async fn forget(&self, token: AppToken, key: StoredKey, grant: Grant) -> Result<(), Error>;
-
     /// The last number given out; `None` where that is not known.
     async fn last(&self, counter: Counter) -> Result<Option<u32>, Error>;
 

@@ -211,16 +211,6 @@ impl State {
         }
     }
 
-    /// Forgets a key whose numbers are void.
-    pub(super) fn forget_key(&mut self, key: StoredKey, grant: Grant) {
-        if let Slot::Occupied(slot) = self.keys.entry(key.hash)
-            && slot.get().grant.uid == grant.uid
-            && matches!(slot.get().phase, Phase::Leased(_))
-        {
-            slot.remove();
-        }
-    }
-
     pub(super) fn open_chat(&mut self, chat: ChatKey) {
         self.chats.entry(chat).or_insert(0);
     }

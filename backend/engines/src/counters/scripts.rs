@@ -11,7 +11,6 @@ pub(super) enum Script {
     OpenChat,
     Acknowledge,
     Release,
-    Forget,
     Last,
     Restore,
     RestoreKey,
@@ -19,14 +18,13 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Take,
         Self::Open,
         Self::OpenKey,
         Self::OpenChat,
         Self::Acknowledge,
         Self::Release,
-        Self::Forget,
         Self::Last,
         Self::Restore,
         Self::RestoreKey,
@@ -41,7 +39,6 @@ impl Script {
             Self::OpenChat => include_str!("lua/open_chat.lua"),
             Self::Acknowledge => include_str!("lua/acknowledge.lua"),
             Self::Release => include_str!("lua/release.lua"),
-            Self::Forget => include_str!("lua/forget.lua"),
             Self::Last => include_str!("lua/last.lua"),
             Self::Restore => include_str!("lua/restore.lua"),
             Self::RestoreKey => include_str!("lua/restore_key.lua"),

@@ -465,15 +465,6 @@ impl Counters for CountedLooks {
         self.counters.acknowledge(token, key).await
     }
 
-    async fn forget(
-        &self,
-        token: AppToken,
-        key: StoredKey,
-        grant: Grant,
-    ) -> Result<(), counters::Error> {
-        self.counters.forget(token, key, grant).await
-    }
-
     async fn last(&self, counter: Counter) -> Result<Option<u32>, counters::Error> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         self.counters.last(counter).await
